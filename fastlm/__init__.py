@@ -1,0 +1,1 @@
+"""The lazily loaded public names."""
