@@ -1,0 +1,54 @@
+"""The compiled loops, on arrays and scalars.
+
+Axis letters in shapes, here and in every kernel: V vocabulary, D embedding, H hidden, B batch, T time, N rows of a
+batch (or words of a context), K blocks or samples, R rows of a sparse gradient. Arrays are C-contiguous, all of
+one call in float32 or all in float64; ids are int32 and have been checked. A kernel allocates nothing, keeps
+nothing and releases the interpreter lock; a shape that does not fit raises ValueError before anything is written.
+"""
+
+try:
+    from fastlm.kernels.dropout import dropout_forward, dropout_mask
+    from fastlm.kernels.embedding import embedding_backward, embedding_forward
+    from fastlm.kernels.linear import (
+        linear_backward,
+        linear_backward_weight,
+        linear_forward,
+        linear_forward_vector,
+        tanh_backward,
+        tanh_forward,
+    )
+    from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
+    from fastlm.kernels.softmax import softmax_backward, softmax_backward_weight, softmax_forward, softmax_log_probs
+    from fastlm.kernels.updates import adagrad_update, adam_update, momentum_update, sgd_update, squared_norm
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("fastlm.kernels."):
+        raise
+    raise ImportError(
+        f"the compiled module {error.name} is not in {__path__[0]}; this looks like a source checkout: "
+        "install it with 'pip install .' and run Python from another directory"
+    ) from error
+
+__all__ = [
+    "adagrad_update",
+    "adam_update",
+    "dropout_forward",
+    "dropout_mask",
+    "elman_backward",
+    "elman_forward",
+    "elman_step",
+    "embedding_backward",
+    "embedding_forward",
+    "linear_backward",
+    "linear_backward_weight",
+    "linear_forward",
+    "linear_forward_vector",
+    "momentum_update",
+    "sgd_update",
+    "softmax_backward",
+    "softmax_backward_weight",
+    "softmax_forward",
+    "softmax_log_probs",
+    "squared_norm",
+    "tanh_backward",
+    "tanh_forward",
+]
