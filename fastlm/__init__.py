@@ -1,1 +1,64 @@
-"""The lazily loaded public names."""
+"""fastlm: train and use word-level language models on a CPU.
+
+The public names are loaded when they are first used, so that the import is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastlm.errors import DataError, FastLMError, FileError, ModelFileError, TrainingError
+    from fastlm.models import NNLM, RNNLM, LanguageModel, load
+    from fastlm.text.corpus import Corpus
+    from fastlm.text.tokenizer import Tokenizer
+    from fastlm.text.vocabulary import Vocabulary
+    from fastlm.training.trainer import Trainer
+
+    __version__: str
+
+_HOMES = {
+    "NNLM": "fastlm.models",
+    "RNNLM": "fastlm.models",
+    "Corpus": "fastlm.text.corpus",
+    "DataError": "fastlm.errors",
+    "FastLMError": "fastlm.errors",
+    "FileError": "fastlm.errors",
+    "LanguageModel": "fastlm.models",
+    "ModelFileError": "fastlm.errors",
+    "Tokenizer": "fastlm.text.tokenizer",
+    "Trainer": "fastlm.training.trainer",
+    "TrainingError": "fastlm.errors",
+    "Vocabulary": "fastlm.text.vocabulary",
+    "load": "fastlm.models",
+}
+
+__all__ = [
+    "NNLM",
+    "RNNLM",
+    "Corpus",
+    "DataError",
+    "FastLMError",
+    "FileError",
+    "LanguageModel",
+    "ModelFileError",
+    "Tokenizer",
+    "Trainer",
+    "TrainingError",
+    "Vocabulary",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("fastlm")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fastlm' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

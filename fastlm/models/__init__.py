@@ -1,0 +1,47 @@
+"""The language models, and the one table that maps a model file's architecture to its class."""
+
+from pathlib import Path
+
+from fastlm.errors import ModelFileError
+from fastlm.modelfile import read_model
+from fastlm.models.base import LanguageModel, NeuralModel
+from fastlm.models.nnlm import NNLM
+from fastlm.models.rnnlm import RNNLM
+from fastlm.text.tokenizer import TokenizerChoice
+
+__all__ = ["ARCHITECTURES", "NNLM", "RNNLM", "LanguageModel", "NeuralModel", "load"]
+
+ARCHITECTURES: dict[str, type[NeuralModel]] = {"nnlm": NNLM, "rnnlm": RNNLM}
+
+
+def load(path: str | Path, *, verify: bool = True, tokenizer: TokenizerChoice | None = None) -> NeuralModel:
+    """Open a model file.
+
+    Parameters
+    ----------
+    path : path of a file that `save` or `fastlm train` has written
+    verify : bool
+        Whether to check every byte against the file's checksums. False checks the header and the lengths only, and
+        maps the arrays into memory as they are: quick for large models, and shared between processes.
+    tokenizer : callable, optional
+        The function that split the text, for a model whose tokenizer was a Python callable.
+
+    Returns
+    -------
+    NeuralModel
+        Its parameters are read-only until it is trained.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read.
+    ModelFileError
+        If it is damaged, was written by a newer version, or is not a model.
+    """
+    contents = read_model(path, verify=verify, tokenizer=tokenizer)
+    if contents.architecture not in ARCHITECTURES:
+        raise ModelFileError(
+            f"{path} holds a model of architecture {contents.architecture!r}, expected one of "
+            f"{', '.join(ARCHITECTURES)}; a newer version of fastlm may know it"
+        )
+    return ARCHITECTURES[contents.architecture].from_contents(contents)

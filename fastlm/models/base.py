@@ -1,0 +1,267 @@
+"""What every language model offers, and what all neural ones share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlm.errors import ModelFileError
+from fastlm.inference import evaluation, generation, similarity, tokens
+from fastlm.modelfile import ModelContents, write_model
+from fastlm.nn.layers import Layer
+from fastlm.nn.parallel import Workers
+from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, RandomParameters, StoredParameters
+from fastlm.nn.workspace import Workspace
+from fastlm.text.corpus import Corpus
+from fastlm.text.vocabulary import Vocabulary
+
+__all__ = ["CONTEXTS", "EVALUATION_ROWS", "LanguageModel", "NeuralModel"]
+
+State: TypeAlias = Any
+CONTEXTS = ("sentence", "continuous")
+EVALUATION_ROWS = 1024  # tokens that go through a network together when nothing has to be learned
+
+
+class LanguageModel(ABC):
+    """A model of the probability of the next word, whatever is inside it.
+
+    Attributes
+    ----------
+    vocabulary : Vocabulary
+    context : {"sentence", "continuous"}
+        Whether each sentence starts afresh from `<s>`, or the text runs on through its `</s>`.
+    """
+
+    vocabulary: Vocabulary
+    context: str
+
+    @property
+    @abstractmethod
+    def embeddings(self) -> FloatArray:
+        """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
+
+    @abstractmethod
+    def start(self) -> State:
+        """Return the state at the beginning of a text: after `<s>`, or after a `</s>` with nothing before it."""
+
+    @abstractmethod
+    def advance(self, state: State, id: int) -> State:
+        """Return the state after one more word; `state` stays as it is."""
+
+    @abstractmethod
+    def log_probs(self, state: State) -> FloatArray:
+        """Natural log-probability of every next word, (V,)."""
+
+    @abstractmethod
+    def score_ids(self, state: State, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], State]:
+        """Log-probability of each id as the text that follows `state`, and the state after them."""
+
+    @abstractmethod
+    def token_log_probs(
+        self,
+        corpus: Corpus,
+        *,
+        num_streams: int = 1,
+        workers: Workers | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.float64]:
+        """Natural log-probability of every token of a corpus, in its order.
+
+        Parameters
+        ----------
+        corpus : Corpus
+        num_streams : int
+            Parts of the corpus that are read side by side. In a continuous context each part starts from an empty
+            state, so 1 is exact; with a sentence context the result is the same for any number.
+        workers : Workers, optional
+        progress : callable, optional
+            Called with the number of tokens done since the last call.
+        """
+
+    @abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Write the model, with its vocabulary and tokenizer, to one file; atomically."""
+
+    def evaluate(
+        self, corpus: Corpus, *, num_streams: int = 16, threads: int | None = None, progress: bool = False
+    ) -> evaluation.Report:
+        """Measure the perplexity of a text; see `fastlm.inference.evaluation.evaluate`."""
+        with Workers(threads) as workers:
+            return evaluation.evaluate(self, corpus, num_streams=num_streams, workers=workers, progress=progress)
+
+    def score(self, text: str) -> tokens.Score:
+        """Log-probability of a line of text, in total and word by word; see `fastlm.inference.tokens.score`."""
+        return tokens.score(self, text)
+
+    def predict(self, text: str, k: int = 10, unknown: bool = False) -> list[generation.Prediction]:
+        """Return the k most likely next words; see `fastlm.inference.generation.predict`."""
+        return generation.predict(self, text, k, unknown)
+
+    def next_log_probs(self, text: str) -> FloatArray:
+        """Return the log-probability of every next word, (V,); see `fastlm.inference.generation.next_log_probs`."""
+        return generation.next_log_probs(self, text)
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        unknown: bool = False,
+    ) -> str:
+        """Continue a text; see `fastlm.inference.generation.generate`."""
+        return generation.generate(
+            self,
+            prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            unknown=unknown,
+        )
+
+    def similar(self, word: str, k: int = 10) -> list[similarity.Neighbour]:
+        """Return the k nearest words by cosine; see `fastlm.inference.similarity.similar`."""
+        return similarity.similar(self, word, k)
+
+
+class NeuralModel(LanguageModel):
+    """A language model of layers, trained by gradients.
+
+    A subclass builds its layers in `_build` from a `ParameterSource`, and says how a batch goes through them.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    config : dict
+        The constructor's arguments, as the model file keeps them; "context", "dtype" and "seed" among them.
+    source : ParameterSource, optional
+        None draws new parameters from the seed.
+    """
+
+    architecture: ClassVar[str]
+
+    def __init__(self, vocabulary: Vocabulary, config: dict[str, Any], source: ParameterSource | None = None) -> None:
+        if config["context"] not in CONTEXTS:
+            raise ValueError(f"context is {config['context']!r}, expected 'sentence' or 'continuous'")
+        if config["dtype"] not in ("float32", "float64"):
+            raise ValueError(f"dtype is {config['dtype']!r}, expected 'float32' or 'float64'")
+        for name, value in config.items():
+            if name.endswith(("_size", "_dim")) and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
+        self.vocabulary = vocabulary
+        self.context = config["context"]
+        self.config = config
+        self.dtype = np.dtype(config["dtype"])
+        self.info: dict[str, Any] = {}
+        self.layers = self._build(source or RandomParameters(config["seed"], self.dtype))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
+        return f"{type(self).__name__}({len(self.vocabulary)} words, {options})"
+
+    @classmethod
+    def from_contents(cls, contents: ModelContents) -> Self:
+        """Build the model that a model file describes, over the file's own arrays."""
+        try:
+            source = StoredParameters(contents.arrays, contents.config["dtype"])
+            model = cls(contents.vocabulary, **contents.config, source=source)
+        except ModelFileError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"the model file's config does not describe a {cls.__name__}: {error}") from error
+        source.check_all_taken()
+        model.info = dict(contents.info)
+        return model
+
+    @abstractmethod
+    def _build(self, source: ParameterSource) -> list[Layer]: ...
+
+    @property
+    def parameter_list(self) -> list[Parameter]:
+        """All parameters, in the order of the layers."""
+        return [parameter for layer in self.layers for parameter in layer.parameters]
+
+    @property
+    def parameters(self) -> dict[str, FloatArray]:
+        """All parameters as named arrays: the model's own, not copies."""
+        return {parameter.name: parameter.value for parameter in self.parameter_list}
+
+    def save(self, path: str | Path) -> None:
+        """Write the model, with its vocabulary and tokenizer, to one file; atomically.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written; what stood there before is then whole.
+        """
+        write_model(path, ModelContents(self.architecture, self.config, self.vocabulary, self.parameters, self.info))
+
+    @abstractmethod
+    def training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: int) -> Iterator[Any]:
+        """Yield the batches of an epoch, in an order that depends on `seed` alone."""
+
+    @abstractmethod
+    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int) -> int:
+        """Count the batches of an epoch."""
+
+    @abstractmethod
+    def loss_and_gradients(self, batch: Any, workspace: Workspace) -> tuple[float, int]:
+        """Forward and backward pass of one batch.
+
+        Sets the gradients of the mean loss in the parameters.
+
+        Returns
+        -------
+        loss : float
+            Cross-entropy in nats, summed over the events.
+        num_events : int
+        """
+
+    def token_log_probs(
+        self,
+        corpus: Corpus,
+        *,
+        num_streams: int = 1,
+        workers: Workers | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.float64]:
+        """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
+        log_probs = np.empty(corpus.num_tokens)
+        with nullcontext(workers) if workers is not None else Workers(1) as active:
+            workspace = Workspace(self.dtype, active)
+            for positions, values in self._target_log_probs(corpus, num_streams, workspace):
+                log_probs[positions] = values
+                if progress is not None:
+                    progress(len(positions))
+        return log_probs
+
+    @abstractmethod
+    def _target_log_probs(
+        self, corpus: Corpus, num_streams: int, workspace: Workspace
+    ) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+        """Yield positions in the corpus and the log-probabilities there, until all are done."""
+
+    def _check_id(self, id: int) -> int:
+        if not 0 <= id < len(self.vocabulary):
+            raise ValueError(
+                f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary"
+            )
+        return int(id)
+
+    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
+        if len(ids):
+            self._check_id(int(ids.min()))
+            self._check_id(int(ids.max()))
+        return ids.astype(np.int32)

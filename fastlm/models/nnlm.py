@@ -1,0 +1,214 @@
+"""The neural probabilistic language model of Bengio et al. (2003)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlm import kernels
+from fastlm.models.base import EVALUATION_ROWS, NeuralModel
+from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
+from fastlm.nn.outputs import Softmax
+from fastlm.nn.parallel import Workers
+from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.workspace import Workspace
+from fastlm.text.batches import Windows
+from fastlm.text.corpus import Corpus
+from fastlm.text.scan import ngram_windows
+from fastlm.text.vocabulary import Vocabulary
+
+__all__ = ["NNLM"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The last words, oldest first: all that an NNLM knows of the text so far."""
+
+    ids: tuple[int, ...]
+
+
+class NNLM(NeuralModel):
+    """Feed-forward language model over a fixed window of words (Bengio et al. 2003).
+
+    ::
+
+        e = lookup(x[t-n]); ...; lookup(x[t-1])        n words from a V x D table, no bias, no activation
+        h = tanh(W_h e + b_h)
+        y = softmax(W_y h [+ W_d e] + b_y)             W_d: direct connections, if wanted
+
+    Words that are used alike get alike vectors, so a sequence that was never seen gets a sensible probability.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    context_size : int
+        n, the words that are seen: 4 makes a 5-gram model.
+    embedding_dim, hidden_size : int
+        D and H.
+    direct : bool
+        Whether the embeddings are also connected to the output directly. The output's weight is then [W_y W_d],
+        (V, H + n D).
+    dropout : float in [0, 1)
+        Rate on the embeddings and on the hidden layer, in training.
+    context : {"sentence", "continuous"}
+        Whether windows stop at the sentence's start (and are padded with `<s>`), or run on through `</s>`.
+    seed : int
+        What the initial parameters are drawn from.
+    dtype : {"float32", "float64"}
+        float64 is for checks of gradients; it is slow.
+    source : ParameterSource, optional
+        Parameters to take in place of random ones.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "dog", "sat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> {name: array.shape for name, array in model.parameters.items()}["hidden.weight"]
+    (8, 8)
+    >>> bool(abs(sum(p.probability for p in model.predict("the cat", k=6, unknown=True)) - 1) < 1e-5)
+    True
+    """
+
+    architecture = "nnlm"
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        context_size: int = 4,
+        embedding_dim: int = 100,
+        hidden_size: int = 200,
+        direct: bool = False,
+        dropout: float = 0.2,
+        context: str = "sentence",
+        seed: int = 1,
+        dtype: str = "float32",
+        source: ParameterSource | None = None,
+    ) -> None:
+        config = {
+            "context_size": context_size,
+            "embedding_dim": embedding_dim,
+            "hidden_size": hidden_size,
+            "direct": direct,
+            "dropout": dropout,
+            "context": context,
+            "seed": seed,
+            "dtype": dtype,
+        }
+        super().__init__(vocabulary, config, source)
+
+    def _build(self, source: ParameterSource) -> list[Layer]:
+        config, vocab_size = self.config, len(self.vocabulary)
+        window = config["context_size"] * config["embedding_dim"]
+        features = config["hidden_size"] + (window if config["direct"] else 0)
+        self.embedding = Embedding("embedding", vocab_size + 1, config["embedding_dim"], source)
+        self.embedding_dropout = Dropout("embedding_dropout", config["dropout"])
+        self.hidden = Linear("hidden", window, config["hidden_size"], source)
+        self.tanh = Tanh("tanh")
+        self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
+        self.output = Softmax("output", features, vocab_size, source, self.vocabulary.counts)
+        return [self.embedding, self.embedding_dropout, self.hidden, self.tanh, self.hidden_dropout, self.output]
+
+    @property
+    def embeddings(self) -> FloatArray:
+        """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
+        return self.embedding.weight.value
+
+    def _features(self, windows: IntArray, workspace: Workspace) -> FloatArray:
+        """Return what the output layer sees of `windows` (N, n): h, or h and e beside each other."""
+        num_windows = len(windows)
+        looked_up = self.embedding.forward(windows.reshape(-1), workspace)
+        e = self.embedding_dropout.forward(looked_up.reshape(1, -1), workspace).reshape(num_windows, -1)
+        h = self.tanh.forward(self.hidden.forward(e, workspace), workspace)
+        h = self.hidden_dropout.forward(h.reshape(1, -1), workspace).reshape(num_windows, -1)
+        if not self.config["direct"]:
+            return h
+        features = workspace.array("features", (num_windows, h.shape[1] + e.shape[1]))
+        return np.concatenate([h, e], axis=1, out=features)
+
+    def _backward(self, dfeatures: FloatArray, workspace: Workspace) -> None:
+        hidden_size = self.config["hidden_size"]
+        dh = np.ascontiguousarray(dfeatures[:, :hidden_size])
+        dh = self.hidden_dropout.backward(dh.reshape(1, -1), workspace).reshape(dh.shape)
+        de = self.hidden.backward(self.tanh.backward(dh, workspace), workspace)
+        if self.config["direct"]:
+            de += dfeatures[:, hidden_size:]
+        de = self.embedding_dropout.backward(de.reshape(1, -1), workspace)
+        self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
+
+    def training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: int
+    ) -> Iterator[tuple[IntArray, IntArray]]:
+        """Yield (windows, targets) of all tokens in a random order; `bptt_len` has no meaning here."""
+        order = np.random.default_rng(seed).permutation(corpus.num_tokens)
+        for windows, targets, _ in self._windows(corpus, order).batches(batch_size):
+            yield windows, targets
+
+    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int) -> int:
+        """Count the batches of an epoch."""
+        return -(-corpus.num_tokens // batch_size)
+
+    def loss_and_gradients(self, batch: tuple[IntArray, IntArray], workspace: Workspace) -> tuple[float, int]:
+        """Forward and backward pass of windows (N, n) and targets (N,)."""
+        windows, targets = batch
+        features = self._features(windows, workspace)
+        loss, dfeatures = self.output.loss_and_gradient(features, targets, 1.0 / len(targets), workspace)
+        self._backward(dfeatures, workspace)
+        return loss, len(targets)
+
+    def _windows(self, corpus: Corpus, order: NDArray[np.int64] | None = None) -> Windows:
+        return Windows(corpus, self.config["context_size"], sentence=self.context == "sentence", order=order)
+
+    def _target_log_probs(
+        self, corpus: Corpus, num_streams: int, workspace: Workspace
+    ) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+        for windows, targets, positions in self._windows(corpus).batches(EVALUATION_ROWS):
+            yield positions, self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
+
+    def start(self) -> Window:
+        """Return the state at the beginning of a text: nothing but `<s>`, or nothing but `</s>`."""
+        begin = self.vocabulary.start_id if self.context == "sentence" else self.vocabulary.end_id
+        return Window((begin,) * self.config["context_size"])
+
+    def advance(self, state: Window, id: int) -> Window:
+        """Return the state after one more word."""
+        if self._check_id(id) == self.vocabulary.end_id and self.context == "sentence":
+            return self.start()
+        return Window((*state.ids[1:], int(id)))
+
+    def log_probs(self, state: Window) -> FloatArray:
+        """Natural log-probability of every next word, (V,)."""
+        e = self.embeddings[list(state.ids)].reshape(-1)
+        h = np.empty(self.config["hidden_size"], self.dtype)
+        kernels.linear_forward_vector(h, e, self.hidden.weight.value, self.hidden.bias.value)
+        kernels.tanh_forward(h[np.newaxis])
+        features = np.concatenate([h, e]) if self.config["direct"] else h
+        return self.output.log_probs(features[np.newaxis])[0]
+
+    def score_ids(self, state: Window, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Window]:
+        """Log-probability of each id as the text that follows `state`, and the state after them."""
+        ids = self._check_ids(ids)
+        size, sentence = self.config["context_size"], self.context == "sentence"
+        text = np.concatenate([np.array(state.ids, np.int32), ids])
+        log_probs = np.empty(len(ids))
+        with Workers(1) as workers:
+            workspace = Workspace(self.dtype, workers)
+            for start in range(0, len(ids), EVALUATION_ROWS):
+                targets = ids[start : start + EVALUATION_ROWS]
+                windows = np.empty((len(targets), size), np.int32)
+                positions = np.arange(size + start, size + start + len(targets))
+                ngram_windows(windows, text, positions, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
+                values = self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
+                log_probs[start : start + len(targets)] = values
+        return log_probs, self._window_after(text)
+
+    def _window_after(self, text: IntArray) -> Window:
+        size = self.config["context_size"]
+        window = np.empty((1, size), np.int32)
+        sentence = self.context == "sentence"
+        position = np.array([len(text)])
+        ngram_windows(window, text, position, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
+        return Window(tuple(window[0].tolist()))

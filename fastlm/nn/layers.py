@@ -1,0 +1,255 @@
+"""Layers: each has parameters, a forward pass, and a backward pass that follows it in the same workspace.
+
+Rows of a batch are written N; recurrent layers take (T, B, …) and are time-major.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlm import kernels
+from fastlm.nn.parallel import even_blocks
+from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, Rows
+from fastlm.nn.workspace import Workspace
+
+__all__ = ["Dropout", "Elman", "Embedding", "Layer", "Linear", "Tanh"]
+
+ROWS = 128  # rows of a batch in a block of work: enough for a matrix product at full speed
+OUTPUTS = 64  # the same for rows of a weight gradient
+SEQUENCES = 10  # sequences that a thread takes through time together
+
+
+class Layer:
+    """What has a name and parameters.
+
+    Parameters
+    ----------
+    name : str
+    parameters : sequence of Parameter
+    """
+
+    def __init__(self, name: str, parameters: Sequence[Parameter] = ()) -> None:
+        self.name = name
+        self.parameters = list(parameters)
+
+
+class Embedding(Layer):
+    """Lookup table: e = table[id], with no bias and no activation (Bengio et al. 2003).
+
+    Its gradient is row-sparse: only rows that were looked up have one.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        V and D.
+    """
+
+    def __init__(self, name: str, num_embeddings: int, embedding_dim: int, source: ParameterSource) -> None:
+        self.weight = source.uniform(f"{name}.weight", (num_embeddings, embedding_dim), 0.1)
+        super().__init__(name, [self.weight])
+
+    def forward(self, ids: IntArray, workspace: Workspace) -> FloatArray:
+        """Look up `ids` (N,): (N, D)."""
+        output = workspace.array(f"{self.name}.output", (len(ids), self.weight.value.shape[1]))
+        kernels.embedding_forward(output, ids, self.weight.value)
+        workspace.saved[self.name] = ids
+        return output
+
+    def backward(self, doutput: FloatArray, workspace: Workspace) -> None:
+        """Set the table's gradient from that of the output (N, D)."""
+        ids = workspace.saved[self.name]
+        num_embeddings, embedding_dim = self.weight.value.shape
+        rows = workspace.array(f"{self.name}.rows", (len(ids),), np.int32)
+        drows = workspace.array(f"{self.name}.drows", (len(ids), embedding_dim))
+        slots = workspace.array(f"{self.name}.slots", (num_embeddings,), np.int32, fill=-1)
+        count = kernels.embedding_backward(rows, drows, doutput, ids, slots)
+        self.weight.gradient = Rows(rows[:count], drows[:count])
+
+
+class Linear(Layer):
+    """Affine map y = W x + b.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+    """
+
+    def __init__(self, name: str, inputs: int, outputs: int, source: ParameterSource) -> None:
+        self.weight = source.uniform(f"{name}.weight", (outputs, inputs), inputs**-0.5)
+        self.bias = source.filled(f"{name}.bias", (outputs,))
+        super().__init__(name, [self.weight, self.bias])
+
+    def forward(self, inputs: FloatArray, workspace: Workspace) -> FloatArray:
+        """Map `inputs` (N, D): (N, H)."""
+        output = workspace.array(f"{self.name}.output", (len(inputs), len(self.bias.value)))
+
+        def rows(start: int, stop: int, worker: int) -> None:
+            kernels.linear_forward(output[start:stop], inputs[start:stop], self.weight.value, self.bias.value)
+
+        workspace.workers.run(rows, even_blocks(len(inputs), ROWS))
+        workspace.saved[self.name] = inputs
+        return output
+
+    def backward(self, doutput: FloatArray, workspace: Workspace) -> FloatArray:
+        """Add the gradients of W and b; return that of the inputs, (N, D)."""
+        inputs = workspace.saved[self.name]
+        dinputs = workspace.array(f"{self.name}.dinputs", inputs.shape)
+        affine_gradients(dinputs, doutput, inputs, self.weight, self.bias, workspace)
+        return dinputs
+
+
+class Tanh(Layer):
+    """y = tanh(x), in place."""
+
+    def forward(self, inputs: FloatArray, workspace: Workspace) -> FloatArray:
+        """Overwrite `inputs` (N, H) by their tanh."""
+        kernels.tanh_forward(inputs)
+        workspace.saved[self.name] = inputs
+        return inputs
+
+    def backward(self, doutput: FloatArray, workspace: Workspace) -> FloatArray:
+        """Overwrite the gradient of the output (N, H) by that of the inputs."""
+        kernels.tanh_backward(doutput, doutput, workspace.saved[self.name])
+        return doutput
+
+
+class Dropout(Layer):
+    """Dropout (Srivastava et al. 2014): each unit is zero at probability `rate`, in training only.
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+    """
+
+    def __init__(self, name: str, rate: float) -> None:
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"dropout is {rate}, expected 0 <= dropout < 1")
+        self.rate = rate
+        super().__init__(name)
+
+    def forward(self, inputs: FloatArray, workspace: Workspace) -> FloatArray:
+        """Drop from `inputs` (R, D): one mask over D that holds for all R rows.
+
+        A mask held over time (Gal & Ghahramani 2016) is inputs of shape (T, B * H); a mask of its own for every
+        element is inputs of shape (1, N * H).
+        """
+        if not workspace.training or self.rate == 0.0:
+            return inputs
+        mask = workspace.array(f"{self.name}.mask", inputs.shape[1:])
+        output = workspace.array(f"{self.name}.output", inputs.shape)
+        kernels.dropout_mask(mask, workspace.random_key(self.name), self.rate)
+        kernels.dropout_forward(output, inputs, mask)
+        workspace.saved[self.name] = mask
+        return output
+
+    def backward(self, doutput: FloatArray, workspace: Workspace) -> FloatArray:
+        """Overwrite the gradient of the output (R, D) by that of the inputs."""
+        if workspace.training and self.rate > 0.0:
+            kernels.dropout_forward(doutput, doutput, workspace.saved[self.name])
+        return doutput
+
+
+class Elman(Layer):
+    """Simple recurrent layer, h_t = tanh(W_x x_t + W_h h_{t-1} + b) (Elman 1990; Mikolov et al. 2010).
+
+    Parameters
+    ----------
+    inputs, hidden_size : int
+    """
+
+    def __init__(self, name: str, inputs: int, hidden_size: int, source: ParameterSource) -> None:
+        self.w_xh = source.uniform(f"{name}.w_xh", (hidden_size, inputs), inputs**-0.5)
+        self.w_hh = source.uniform(f"{name}.w_hh", (hidden_size, hidden_size), hidden_size**-0.5)
+        self.bias = source.filled(f"{name}.bias", (hidden_size,))
+        self.hidden_size = hidden_size
+        super().__init__(name, [self.w_xh, self.w_hh, self.bias])
+
+    def forward(
+        self, inputs: FloatArray, initial: FloatArray, resets: NDArray[np.uint8], workspace: Workspace
+    ) -> FloatArray:
+        """Run over `inputs` (T, B, D) from `initial` (B, H); where `resets` (T, B), from zero: (T, B, H)."""
+        shape = (*inputs.shape[:2], self.hidden_size)
+        projected = workspace.array(f"{self.name}.projected", shape)
+        hidden = workspace.array(f"{self.name}.hidden", shape)
+        previous = workspace.array(f"{self.name}.previous", shape)
+        flat_inputs, flat_projected = _flat(inputs), _flat(projected)
+
+        def rows(start: int, stop: int, worker: int) -> None:
+            kernels.linear_forward(
+                flat_projected[start:stop], flat_inputs[start:stop], self.w_xh.value, self.bias.value
+            )
+
+        def sequences(start: int, stop: int, worker: int) -> None:
+            batch = slice(start, stop)
+            kernels.elman_forward(
+                hidden[:, batch], previous[:, batch], projected[:, batch], initial[batch], resets[:, batch],
+                self.w_hh.value,
+            )  # fmt: skip
+
+        workspace.workers.run(rows, even_blocks(len(flat_inputs), ROWS))
+        workspace.workers.run(sequences, even_blocks(shape[1], SEQUENCES))
+        workspace.saved[self.name] = (inputs, hidden, previous, resets)
+        return hidden
+
+    def backward(self, dhidden: FloatArray, workspace: Workspace) -> FloatArray:
+        """Backpropagate `dhidden` (T, B, H) through time; return the gradient of the inputs, (T, B, D)."""
+        inputs, hidden, previous, resets = workspace.saved[self.name]
+        dprojected = workspace.array(f"{self.name}.dprojected", hidden.shape)
+        dinitial = workspace.array(f"{self.name}.dinitial", hidden.shape[1:])
+        dinputs = workspace.array(f"{self.name}.dinputs", inputs.shape)
+
+        def sequences(start: int, stop: int, worker: int) -> None:
+            batch = slice(start, stop)
+            kernels.elman_backward(
+                dprojected[:, batch], dinitial[batch], dhidden[:, batch], hidden[:, batch], resets[:, batch],
+                self.w_hh.value,
+            )  # fmt: skip
+
+        workspace.workers.run(sequences, even_blocks(hidden.shape[1], SEQUENCES))
+        weight_gradient(_flat(dprojected), _flat(previous), self.w_hh, None, workspace)
+        affine_gradients(_flat(dinputs), _flat(dprojected), _flat(inputs), self.w_xh, self.bias, workspace)
+        return dinputs
+
+    def step(self, inputs: FloatArray, previous: FloatArray) -> FloatArray:
+        """Take one step from `previous` (H,) with `inputs` (D,), outside any workspace: a new (H,)."""
+        projected = np.empty_like(previous)
+        hidden = np.empty_like(previous)
+        kernels.linear_forward_vector(projected, inputs, self.w_xh.value, self.bias.value)
+        kernels.elman_step(hidden, projected, previous, self.w_hh.value)
+        return hidden
+
+
+def affine_gradients(
+    dinputs: FloatArray,
+    doutput: FloatArray,
+    inputs: FloatArray,
+    weight: Parameter,
+    bias: Parameter,
+    workspace: Workspace,
+) -> None:
+    """Backward pass of output = inputs W' + b: overwrite `dinputs`, add to the gradients of W and b."""
+
+    def rows(start: int, stop: int, worker: int) -> None:
+        kernels.linear_backward(dinputs[start:stop], doutput[start:stop], weight.value)
+
+    workspace.workers.run(rows, even_blocks(len(inputs), ROWS))
+    weight_gradient(doutput, inputs, weight, bias, workspace)
+
+
+def weight_gradient(
+    doutput: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
+) -> None:
+    """Add doutput' inputs to the gradient of a weight, and the sums of doutput to that of its bias."""
+    dweight = weight.dense_gradient()
+    dbias = bias.dense_gradient() if bias is not None else np.empty(0, dweight.dtype)
+
+    def outputs(start: int, stop: int, worker: int) -> None:
+        kernels.linear_backward_weight(dweight[start:stop], dbias[start:stop], doutput[:, start:stop], inputs)
+
+    workspace.workers.run(outputs, even_blocks(len(dweight), OUTPUTS))
+
+
+def _flat(sequence: FloatArray) -> FloatArray:
+    return sequence.reshape(-1, sequence.shape[2])
+

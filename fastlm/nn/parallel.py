@@ -1,0 +1,144 @@
+"""Threads that share the work of a layer, so that the result does not depend on their number.
+
+Work is cut into blocks whose bounds depend on shapes alone; each block writes outputs of its own, and the threads
+take blocks as they come. The kernels release the interpreter lock, so plain Python threads are enough. The BLAS
+library under the kernels is held to one thread while any `Workers` is in use: its own threads would get in the way.
+"""
+
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["Block", "Workers", "available_cores", "even_blocks"]
+
+Block = tuple[int, int]
+Task = Callable[[int, int, int], object]
+
+
+def even_blocks(size: int, at_most: int) -> list[Block]:
+    """Cut `range(size)` into equal blocks of at most `at_most`, an even number of them if more than one.
+
+    Examples
+    --------
+    >>> even_blocks(10, 4)
+    [(0, 2), (2, 5), (5, 7), (7, 10)]
+    """
+    count = math.ceil(size / at_most)
+    count += count % 2 if count > 1 else 0
+    return [(size * i // count, size * (i + 1) // count) for i in range(count)]
+
+
+def available_cores(control_group: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Count the cores that this process may use: its affinity, and a container's quota (Linux control groups)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = control_group.read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such group, or "max": no quota
+        return cores
+
+
+class Workers:
+    """A number of threads that run the blocks of a task; use as a context manager.
+
+    Parameters
+    ----------
+    threads : int, optional
+        None takes the cores that the process may use. One thread runs everything where it is called.
+
+    Examples
+    --------
+    >>> squares = [0] * 6
+    >>> def task(start, stop, worker):
+    ...     for i in range(start, stop):
+    ...         squares[i] = i * i
+    >>> with Workers(2) as workers:
+    ...     workers.run(task, even_blocks(6, 2))
+    >>> squares
+    [0, 1, 4, 9, 16, 25]
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}, expected at least 1, or None for all cores")
+        self.threads = threads or available_cores()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        _blas_cap.acquire()
+        if self.threads > 1:
+            self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="fastlm")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        _blas_cap.release()
+
+    def run(self, task: Task, blocks: Sequence[Block]) -> None:
+        """Call `task(start, stop, worker)` once for each block; `worker` counts from 0 below `threads`.
+
+        Returns when all are done, also when one of them raises; then that error is raised here.
+        """
+        if self._pool is None or len(blocks) < 2:
+            for start, stop in blocks:
+                task(start, stop, 0)
+            return
+        queue = deque(blocks)
+        helpers = min(self.threads, len(blocks)) - 1
+        futures = [self._pool.submit(_work, task, queue, worker) for worker in range(1, helpers + 1)]
+        try:
+            _work(task, queue, 0)
+        finally:
+            queue.clear()  # after an error, nothing more is begun
+            wait(futures)  # the blocks write into the caller's arrays: none may be running when it goes on
+        for future in futures:
+            future.result()
+
+
+def _work(task: Task, queue: deque[Block], worker: int) -> None:
+    while True:
+        try:
+            start, stop = queue.popleft()
+        except IndexError:
+            return
+        task(start, stop, worker)
+
+
+class _BlasCap:
+    """Holds BLAS at one thread while at least one user wants it, then restores what was there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limiter: Any = None
+        self._controller: ThreadpoolController | None = None
+
+    def acquire(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                if self._controller is None:  # looking the libraries up takes milliseconds: once
+                    self._controller = ThreadpoolController()
+                self._limiter = self._controller.limit(limits=1, user_api="blas")
+            self._users += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limiter.restore_original_limits()
+                self._limiter = None
+
+
+_blas_cap = _BlasCap()
