@@ -1,7 +1,7 @@
 """What every language model offers, and what all neural ones share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
@@ -206,7 +206,7 @@ class NeuralModel(LanguageModel):
         write_model(path, ModelContents(self.architecture, self.config, self.vocabulary, self.parameters, self.info))
 
     @abstractmethod
-    def training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: int) -> Iterator[Any]:
+    def training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: Sequence[int]) -> Iterator[Any]:
         """Yield the batches of an epoch, in an order that depends on `seed` alone."""
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """The neural probabilistic language model of Bengio et al. (2003)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +140,7 @@ class NNLM(NeuralModel):
         self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: int
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: Sequence[int]
     ) -> Iterator[tuple[IntArray, IntArray]]:
         """Yield (windows, targets) of all tokens in a random order; `bptt_len` has no meaning here."""
         order = np.random.default_rng(seed).permutation(corpus.num_tokens)

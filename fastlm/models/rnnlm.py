@@ -1,6 +1,6 @@
 """The recurrent language model of Mikolov et al. (2010)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,7 @@ class RNNLM(NeuralModel):
         """Return the state (B, H) that one chunk leaves to the next; the first one finds zeros."""
         return workspace.array("carried", (num_streams, self.config["hidden_size"]), fill=0)
 
-    def training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: int) -> Iterator[Chunk]:
+    def training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: Sequence[int]) -> Iterator[Chunk]:
         """Yield chunks of `bptt_len` steps of `batch_size` parallel streams.
 
         A continuous text keeps its order; sentences are shuffled by `seed`.

@@ -59,6 +59,11 @@ class Parameter:
         """The value as rows; a vector is one row."""
         return np.atleast_2d(self.value)
 
+    def make_writable(self) -> None:
+        """Copy the value if it is a read-only part of a file."""
+        if not self.value.flags.writeable:
+            self.value = self.value.copy()
+
     def dense_gradient(self) -> FloatArray:
         """Return the array to add a dense gradient to; zero at its first use after `clear_gradient`."""
         if isinstance(self.gradient, Rows):

@@ -1,0 +1,1 @@
+"""Training runs: the trainer, and the record of what happened in one."""

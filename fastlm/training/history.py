@@ -1,0 +1,165 @@
+"""What happened in a training run, as objects and as a log file of JSON lines."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import IO, Any, Self
+
+from fastlm.storage import Source, open_log
+
+__all__ = ["Epoch", "History", "Log", "Step"]
+
+STEPS_PER_LINE = 100
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update of the parameters.
+
+    Attributes
+    ----------
+    step : int
+        From 1, through all epochs.
+    epoch : int
+        From 1.
+    loss : float
+        Mean cross-entropy of the batch, in nats a token.
+    num_tokens : int
+        Events in the batch.
+    learning_rate, gradient_norm : float
+        The norm is that before clipping.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    num_tokens: int
+    learning_rate: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training corpus, and the validation after it.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Both from 1; the last step of the epoch.
+    train_loss : float
+        Mean over the epoch in nats a token, while the parameters changed and dropout was on.
+    valid_loss : float or None
+        In nats a token, exactly normalised, `</s>` and unknown words included; None without validation text.
+    learning_rate : float
+        At the last step.
+    tokens_per_second : float
+        Training alone.
+    seconds : float
+        Validation included.
+    best : bool
+        Whether this is the best epoch so far: its parameters are the ones that are kept.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    valid_loss: float | None
+    learning_rate: float
+    tokens_per_second: float
+    seconds: float
+    best: bool
+
+    @property
+    def train_perplexity(self) -> float:
+        """exp(train_loss)."""
+        return perplexity(self.train_loss)
+
+    @property
+    def valid_perplexity(self) -> float | None:
+        """exp(valid_loss), or None."""
+        return None if self.valid_loss is None else perplexity(self.valid_loss)
+
+    def __str__(self) -> str:
+        valid = "" if self.valid_loss is None else f", validation perplexity {self.valid_perplexity:.2f}"
+        mark = " (best)" if self.best and valid else ""
+        return (
+            f"epoch {self.epoch}: training perplexity {self.train_perplexity:.2f}{valid}{mark}, "
+            f"learning rate {self.learning_rate:.2g}, {self.tokens_per_second:,.0f} tokens/s, {self.seconds:.1f} s"
+        )
+
+
+@dataclass
+class History:
+    """The epochs of a run and how it ended.
+
+    Attributes
+    ----------
+    epochs : list of Epoch
+    ended : str
+        "finished"; "stopped early", when validation had not improved for a while; or "interrupted".
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    ended: str = "finished"
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch whose parameters were kept; None if none was finished."""
+        return next((epoch for epoch in reversed(self.epochs) if epoch.best), None)
+
+    @property
+    def epochs_since_best(self) -> int:
+        """How many epochs in a row have not been better than the best."""
+        return len(self.epochs) - (self.best.epoch if self.best else 0)
+
+
+class Log:
+    """A file of JSON lines that grows with a run: one object an event, its kind under "event".
+
+    Parameters
+    ----------
+    path : path, optional
+        None writes nothing.
+    """
+
+    def __init__(self, path: Source | None) -> None:
+        self._file: IO[str] | None = None if path is None else open_log(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one line; numbers that are not finite become null."""
+        if self._file is not None:
+            line = {"event": event} | {name: _finite(value) for name, value in values.items()}
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.flush()
+
+    def step(self, step: Step) -> None:
+        """Append a step now and then."""
+        if step.step % STEPS_PER_LINE == 0:
+            self.write("step", **asdict(step))
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Append an epoch."""
+        perplexities = {"train_perplexity": epoch.train_perplexity, "valid_perplexity": epoch.valid_perplexity}
+        self.write("epoch", **asdict(epoch), **perplexities)
+
+
+def perplexity(loss: float) -> float:
+    """Return exp(loss), infinity where that is beyond a float."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
