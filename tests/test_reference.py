@@ -17,7 +17,7 @@ def rng() -> np.random.Generator:
 def test_embedding(rng: np.random.Generator) -> None:
     table, ids, dout = rng.normal(size=(6, 3)), np.array([[0, 5], [5, 2]]), rng.normal(size=(2, 2, 3))
     dtable = reference.embedding_backward(dout, ids, 6)
-    gradcheck.check_gradient(lambda: (dout * reference.embedding_forward(ids, table)).sum(), table, dtable)
+    gradcheck.check_gradient(lambda: float((dout * reference.embedding_forward(ids, table)).sum()), table, dtable)
     assert np.array_equal(dtable[5], dout[0, 1] + dout[1, 0])
     assert not dtable[[1, 3, 4]].any()
 
@@ -130,7 +130,7 @@ def test_two_steps_of_each_optimizer_by_hand() -> None:
     value, gradients = np.array([1.0]), [np.array([2.0]), np.array([-1.0])]
     assert reference.sgd(value, gradients, 0.1) == pytest.approx([1 - 0.2 + 0.1])
     assert reference.sgd(value, gradients, [0.1, 0.5]) == pytest.approx([1 - 0.2 + 0.5])
-    assert reference.momentum(value, gradients, 0.1, 0.5) == pytest.approx([1 - 0.1 * 2 - 0.1 * (0.5 * 2 - 1)])
+    assert reference.momentum(value, gradients, 0.1, momentum=0.5) == pytest.approx([1 - 0.1 * 2 - 0.1 * (0.5 * 2 - 1)])
     assert reference.adagrad(value, gradients, 0.1, epsilon=0) == pytest.approx([1 - 0.1 + 0.1 / np.sqrt(5)])
     assert reference.adam(value, gradients[:1], 0.1, epsilon=0) == pytest.approx([0.9])
     mean = (0.5 * (0.5 * 2) + 0.5 * -1) / 0.75
