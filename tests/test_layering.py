@@ -38,7 +38,7 @@ CIMPORTS_BLAS = "fastlm.kernels.blas"
 DRAWERS = {"util", "utils", "common", "helper", "helpers", "misc"}
 SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h"}
 CYTHON_IMPORT = re.compile(
-    r"^[ \t]*(?:from\s+(?P<module>[\w.]+)\s+c?import\s+(?P<names>.+)|c?import\s+(?P<modules>.+))", re.MULTILINE
+    r"^[ \t]*(?:from +(?P<module>[\w.]+) +c?import +(?P<names>.+)|c?import +(?P<modules>.+))", re.MULTILINE
 )
 
 
