@@ -62,7 +62,7 @@ def wrong_shape(path: Path, package: Path) -> Iterator[str]:
         if part.strip("_").lower() in DRAWERS:
             yield f"{part!r} is a drawer, not a room: give what is in it a name"
     if path.suffix == ".pyx" and room(module_name(path, package)) not in COMPILED:
-        yield "compiled modules live in fastlm/kernels and fastlm/text/scan.pyx"
+        yield "compiled modules live in fastlm/kernels and fastlm/text/scan"
 
 
 def wrong_arrows(path: Path, package: Path) -> Iterator[tuple[int, str]]:
