@@ -1,7 +1,7 @@
-"""Bytes: opening, atomic writing, and the checksummed tensor container that models and corpora are kept in.
+"""The container that models and corpora are kept in: safetensors with checksums.
 
-The container
--------------
+The format
+----------
 A container is a valid safetensors file, so any safetensors reader opens it. It has three parts: eight bytes with the
 length of the header as a little-endian integer; the header, one JSON object in UTF-8; and the bytes of the tensors,
 little-endian and in C order. The header maps each tensor's name to its `dtype`, `shape` and `data_offsets` (begin and
@@ -27,44 +27,27 @@ A safetensors file of other software has none: it is refused when verification i
 because there would be nothing to keep that promise with, and accepted with `verify=False`.
 """
 
-import errno
-import gzip
-import io
 import json
-import lzma
 import math
 import mmap
 import os
-import secrets
 import stat
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastlm.errors import FileError, ModelFileError
+from fastlm.storage.files import Source, atomic_write, system_failures
 
-__all__ = [
-    "Source",
-    "TensorFile",
-    "TensorWriter",
-    "atomic_write",
-    "check_writable",
-    "open_binary",
-    "read_blocks",
-    "read_tensors",
-    "write_tensors",
-]
+__all__ = ["TensorFile", "TensorWriter", "read_tensors", "write_tensors"]
 
-Source = str | os.PathLike[str]
-
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -83,268 +66,6 @@ ALIGNMENT = 64
 MAX_HEADER_SIZE = 100_000_000  # the limit of the safetensors library
 CHECKED_START = b'{"__metadata__":{"crc32":"'  # a header with checksums begins so; its own digits follow
 DIGITS = slice(8 + len(CHECKED_START), 8 + len(CHECKED_START) + 8)
-ADVICE = {
-    errno.ENOENT: "; check the spelling of the path",
-    errno.EACCES: "; check the permissions of the file and of its directory",
-    errno.EISDIR: "; give the name of a file",
-    errno.ENOSPC: "; make room and try again",
-}
-
-
-@contextmanager
-def _system_failures(action: str, path: Source) -> Iterator[None]:
-    """Turn a failure of the system inside the block into a FileError that says what could not be done, and why."""
-    try:
-        yield
-    except FileError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        failure = FileError(f"cannot {action} {os.fspath(path)!r}: {reason}{ADVICE.get(error.errno or 0, '')}")
-        failure.errno = error.errno
-        raise failure from error
-
-
-# ---------------------------------------------------------------------------------------------- reading any file
-
-
-class _ZstdReader:
-    """The bytes in a .zst file of any number of frames; unlike zstandard's own readers, it notices a cut."""
-
-    INPUT_SIZE = 1 << 14  # little at a time, because four bytes of it can stand for 128 KiB
-
-    def __init__(self, path: Source) -> None:
-        try:
-            import zstandard
-        except ImportError:
-            raise FileError(
-                f"cannot read {os.fspath(path)!r}: .zst files need the package zstandard, which is not installed; "
-                "install it (pip install 'fastlm[zstd]') or decompress the file first"
-            ) from None
-        self.zstandard = zstandard
-        self.file = Path(path).open("rb")
-        self.frame: Any = None
-        self.compressed = b""
-        self.output = memoryview(b"")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.file.close()
-
-    def read1(self, size: int) -> memoryview:
-        while not self.output:
-            self.compressed = self.compressed or self.file.read(self.INPUT_SIZE)
-            if not self.compressed and self.frame is None:
-                break
-            self._decompress()
-        part, self.output = self.output[:size], self.output[size:]
-        return part
-
-    def _decompress(self) -> None:
-        if not self.compressed:
-            raise EOFError("the file ends inside a frame")
-        self.frame = self.frame or self.zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-        try:
-            self.output = memoryview(self.frame.decompress(self.compressed))
-        except self.zstandard.ZstdError as error:
-            raise EOFError(str(error)) from error
-        self.compressed = b""
-        if self.frame.eof:
-            self.compressed, self.frame = self.frame.unused_data, None
-
-
-class _Reader(io.RawIOBase):
-    """What `inner` reads; its failures become FileErrors that name the path, in whosever hands they happen."""
-
-    def __init__(self, inner: Any, path: Source) -> None:
-        self.inner = inner
-        self.path = path
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        with _system_failures("read", self.path):
-            try:
-                data = self.inner.read1(len(buffer))
-            except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-                raise FileError(
-                    f"cannot read {os.fspath(self.path)!r}: its compressed data is damaged or incomplete ({error}); "
-                    "expected a file as its suffix says: compress or copy it again"
-                ) from error
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _open_inner(path: Source) -> AbstractContextManager[Any]:
-    """The object that `_Reader` reads from."""
-    if os.fspath(path) == "-":
-        if sys.stdin is None:
-            raise FileError("cannot read '-': there is no standard input; give the name of a file")
-        return nullcontext(sys.stdin.buffer)
-    match Path(path).suffix.lower():
-        case ".gz":
-            return gzip.open(path, "rb")
-        case ".xz":
-            return lzma.open(path, "rb")
-        case ".zst":
-            return _ZstdReader(path)
-        case _:
-            return Path(path).open("rb")
-
-
-@contextmanager
-def open_binary(path: Source) -> Iterator[io.BufferedReader]:
-    """Open a file for reading its bytes, decompressed if its name ends in .gz, .xz or .zst.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file; "-" is standard input, which is read as it is and left open.
-
-    Yields
-    ------
-    io.BufferedReader
-        The bytes. Whatever goes wrong while they are read is a FileError, too.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be opened, read or decompressed.
-
-    Examples
-    --------
-    >>> with open_binary(example_path) as file:  # doctest: +SKIP
-    ...     file.readline()
-    b'one two\n'
-    """
-    with _system_failures("read", path):
-        opened = _open_inner(path)
-    with opened as inner, io.BufferedReader(_Reader(inner, path)) as file:
-        yield file
-
-
-def read_blocks(path: Source, block_size: int = 1 << 20) -> Iterator[bytes]:
-    """Yield a file's bytes, opened as `open_binary` does, in blocks of at most `block_size`.
-
-    What a pipe has is yielded as it comes, so blocks may be shorter, but they are never empty.
-    """
-    with open_binary(path) as file:
-        while block := file.read1(block_size):
-            yield block
-
-
-# -------------------------------------------------------------------------------------------- writing atomically
-
-
-def _writable_target(path: Source) -> tuple[Path, int | None]:
-    """The file that writing to `path` replaces, symbolic links followed, and its permissions if it exists."""
-    name = os.fspath(path)
-    target = Path(os.path.realpath(path))
-    with _system_failures("write", path):
-        try:
-            mode = target.stat().st_mode
-        except FileNotFoundError:
-            mode = None
-    if not name or name.endswith(os.sep) or (mode is not None and stat.S_ISDIR(mode)):
-        raise FileError(f"cannot write {name!r}: it names a directory; give the name of a file")
-    if mode is not None and not stat.S_ISREG(mode):
-        raise FileError(
-            f"cannot write {name!r}: it is not a regular file (a device, pipe or socket); give another name"
-        )
-    if mode is not None and not os.access(target, os.W_OK):
-        raise FileError(f"cannot write {name!r}: the file is write-protected; allow writing or give another name")
-    if not target.parent.is_dir():
-        raise FileError(f"cannot write {name!r}: the directory {str(target.parent)!r} does not exist; create it first")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise FileError(
-            f"cannot write {name!r}: files cannot be created in the directory {str(target.parent)!r}; "
-            "change its permissions or write elsewhere"
-        )
-    return target, None if mode is None else stat.S_IMODE(mode)
-
-
-def check_writable(path: Source) -> None:
-    """Check that `atomic_write` could write to `path`, before the work whose result goes there; nothing is touched.
-
-    Raises
-    ------
-    FileError
-        If `path` is a directory or a device, its directory does not exist, or permissions are missing.
-    """
-    _writable_target(path)
-
-
-class _TemporaryFile(io.FileIO):
-    """A new file that will become `path`; failing to write it (a full disk, say) is a FileError that names `path`."""
-
-    def __init__(self, temporary: Path, path: Source, mode: int) -> None:
-        super().__init__(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))
-        self.path = path
-
-    def write(self, data: Any, /) -> int | None:  # type: ignore[override]
-        with _system_failures("write", self.path):
-            return super().write(data)
-
-
-@contextmanager
-def atomic_write(path: Source) -> Iterator[BinaryIO]:
-    """Write a file so that `path` holds, at every moment, either all that it held before or all of the new.
-
-    The bytes go to a temporary file in the same directory, reach the disk, and only then take the name of `path`. If
-    anything fails on the way, an exception in the block included, the temporary file is removed. An existing file
-    keeps its permissions, and where `path` is a symbolic link, the file that it points to is replaced.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file to write.
-
-    Yields
-    ------
-    BinaryIO
-        A buffered file, open for writing and seeking.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be written; the old one is then untouched.
-    """
-    target, mode = _writable_target(path)
-    temporary = target.with_name(f".fastlm-{secrets.token_hex(8)}.tmp")
-    try:
-        with _system_failures("write", path):
-            raw = _TemporaryFile(temporary, path, 0o666 if mode is None else mode)
-        with io.BufferedWriter(raw) as file:
-            yield file
-            with _system_failures("write", path):
-                file.flush()
-                os.fsync(file.fileno())
-        with _system_failures("write", path):
-            if mode is not None:
-                temporary.chmod(mode)
-            temporary.replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    _sync_directory(target.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Bring a renaming to the disk, where the system can; the file is whole either way."""
-    if os.name == "posix":
-        with suppress(OSError):
-            descriptor = os.open(directory, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-# ------------------------------------------------------------------------------------------------- the container
 
 
 def _crc32(data: Any) -> str:
@@ -352,7 +73,7 @@ def _crc32(data: Any) -> str:
 
 
 def _little_endian(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which a tensor is stored."""
+    """Return the dtype in which a tensor is stored."""
     stored = dtype.newbyteorder("<")
     if stored.str not in DTYPE_CODES:
         known = ", ".join(known.name for known in DTYPES.values())
@@ -361,7 +82,7 @@ def _little_endian(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _entry(dtype: np.dtype[Any], shape: tuple[int, ...], begin: int) -> dict[str, Any]:
-    """What the header says of a tensor whose bytes start at `begin`."""
+    """Describe a tensor whose bytes start at `begin`, as the header does."""
     end = begin + math.prod(shape) * dtype.itemsize
     return {"dtype": DTYPE_CODES[dtype.str], "shape": shape, "data_offsets": (begin, end)}
 
@@ -369,7 +90,7 @@ def _entry(dtype: np.dtype[Any], shape: tuple[int, ...], begin: int) -> dict[str
 def _header(
     metadata: Mapping[str, str], entries: Mapping[str, Any], checksums: Mapping[str, str], room: int = 0
 ) -> bytes:
-    """All that comes before the data, at least `room` bytes, with its own checksum in place."""
+    """Build all that comes before the data, at least `room` bytes, with its own checksum in place."""
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str) or key.startswith("crc32"):
             raise ValueError(f"metadata {key!r}: {value!r} cannot be stored: expected strings, the key not 'crc32…'")
@@ -598,7 +319,7 @@ def read_tensors(path: Source, *, verify: bool = True) -> TensorFile:
 
 
 def _memory_map(path: Source) -> mmap.mmap:
-    with _system_failures("read", path), Path(path).open("rb") as file:
+    with system_failures("read", path), Path(path).open("rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise FileError(f"cannot read {os.fspath(path)!r}: it is not a regular file; copy its contents into one")
@@ -611,7 +332,7 @@ def _memory_map(path: Source) -> mmap.mmap:
 
 
 def _parsed_header(data: mmap.mmap) -> tuple[dict[str, Any], int, bool]:
-    """The header's JSON, where the data begins, and whether there are checksums, of which the header's is right."""
+    """Return the header's JSON, where the data begins, and whether there are checksums; the header's own is right."""
     size = int.from_bytes(data[:8], "little")
     begin = 8 + size
     if size > MAX_HEADER_SIZE or begin > len(data):
@@ -637,7 +358,7 @@ def _parsed_header(data: mmap.mmap) -> tuple[dict[str, Any], int, bool]:
 
 
 def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, refused if a key is there twice or a string cannot be UTF-8 (a lone surrogate)."""
+    """Build a JSON object; refuse a key that is there twice and a string that cannot be UTF-8 (a lone surrogate)."""
     for key, value in pairs:
         key.encode()
         if isinstance(value, str):
@@ -653,7 +374,7 @@ def _refused_constant(name: str) -> None:
 
 
 def _layout(entries: dict[str, Any], data_size: int) -> dict[str, tuple[np.dtype[Any], list[int], int, int]]:
-    """Dtype, shape, begin and end of each tensor, in the order of the data, which they tile exactly."""
+    """Return dtype, shape, begin and end of each tensor, in the order of the data, which they tile exactly."""
     layout = {name: _checked_entry(name, entry) for name, entry in entries.items()}
     layout = dict(sorted(layout.items(), key=lambda item: item[1][2:]))
     position = 0
@@ -672,7 +393,7 @@ def _layout(entries: dict[str, Any], data_size: int) -> dict[str, tuple[np.dtype
 
 
 def _checked_entry(name: str, entry: Any) -> tuple[np.dtype[Any], list[int], int, int]:
-    """What the header says of one tensor, held against itself."""
+    """Hold what the header says of one tensor against itself."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the header's entry of tensor {name!r} is not dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
