@@ -150,9 +150,11 @@ def open_binary(path: Source) -> Iterator[io.BufferedReader]:
 
     Examples
     --------
-    >>> with open_binary(example_path) as file:  # doctest: +SKIP
+    >>> with atomic_write("words.txt") as file:
+    ...     _ = file.write(b"one two\\n")
+    >>> with open_binary("words.txt") as file:
     ...     file.readline()
-    b'one two\n'
+    b'one two\\n'
     """
     with system_failures("read", path):
         opened = _open_inner(path)
