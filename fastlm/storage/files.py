@@ -1,0 +1,277 @@
+"""Files as bytes: read whatever their compression, written atomically, and failures of the system in clear words."""
+
+import errno
+import gzip
+import io
+import lzma
+import os
+import secrets
+import stat
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from fastlm.errors import FileError
+
+__all__ = ["Source", "atomic_write", "check_writable", "open_binary", "read_blocks", "system_failures"]
+
+Source = str | os.PathLike[str]
+
+ADVICE = {
+    errno.ENOENT: "; check the spelling of the path",
+    errno.EACCES: "; check the permissions of the file and of its directory",
+    errno.EISDIR: "; give the name of a file",
+    errno.ENOSPC: "; make room and try again",
+}
+
+
+@contextmanager
+def system_failures(action: str, path: Source) -> Iterator[None]:
+    """Turn a failure of the system inside the block into a FileError that says what could not be done, and why."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        failure = FileError(f"cannot {action} {os.fspath(path)!r}: {reason}{ADVICE.get(error.errno or 0, '')}")
+        failure.errno = error.errno
+        raise failure from error
+
+
+class _ZstdReader:
+    """The bytes in a .zst file of any number of frames; unlike zstandard's own readers, it notices a cut."""
+
+    INPUT_SIZE = 1 << 14  # little at a time, because four bytes of it can stand for 128 KiB
+
+    def __init__(self, path: Source) -> None:
+        try:
+            import zstandard
+        except ImportError:
+            raise FileError(
+                f"cannot read {os.fspath(path)!r}: .zst files need the package zstandard, which is not installed; "
+                "install it (pip install 'fastlm[zstd]') or decompress the file first"
+            ) from None
+        self.zstandard = zstandard
+        self.file = Path(path).open("rb")  # noqa: SIM115 - closed by __exit__
+        self.frame: Any = None
+        self.compressed = b""
+        self.output = memoryview(b"")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()
+
+    def read1(self, size: int) -> memoryview:
+        while not self.output:
+            self.compressed = self.compressed or self.file.read(self.INPUT_SIZE)
+            if not self.compressed and self.frame is None:
+                break
+            self._decompress()
+        part, self.output = self.output[:size], self.output[size:]
+        return part
+
+    def _decompress(self) -> None:
+        if not self.compressed:
+            raise EOFError("the file ends inside a frame")
+        self.frame = self.frame or self.zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+        try:
+            self.output = memoryview(self.frame.decompress(self.compressed))
+        except self.zstandard.ZstdError as error:
+            raise EOFError(str(error)) from error
+        self.compressed = b""
+        if self.frame.eof:
+            self.compressed, self.frame = self.frame.unused_data, None
+
+
+class _Reader(io.RawIOBase):
+    """What `inner` reads; its failures become FileErrors that name the path, in whosever hands they happen."""
+
+    def __init__(self, inner: Any, path: Source) -> None:
+        self.inner = inner
+        self.path = path
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with system_failures("read", self.path):
+            try:
+                data = self.inner.read1(len(buffer))
+            except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+                raise FileError(
+                    f"cannot read {os.fspath(self.path)!r}: its compressed data is damaged or incomplete ({error}); "
+                    "expected a file as its suffix says: compress or copy it again"
+                ) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _open_inner(path: Source) -> AbstractContextManager[Any]:
+    """Open what `_Reader` reads from."""
+    if os.fspath(path) == "-":
+        if sys.stdin is None:
+            raise FileError("cannot read '-': there is no standard input; give the name of a file")
+        return nullcontext(sys.stdin.buffer)
+    match Path(path).suffix.lower():
+        case ".gz":
+            return gzip.open(path, "rb")
+        case ".xz":
+            return lzma.open(path, "rb")
+        case ".zst":
+            return _ZstdReader(path)
+        case _:
+            return Path(path).open("rb")
+
+
+@contextmanager
+def open_binary(path: Source) -> Iterator[io.BufferedReader]:
+    """Open a file for reading its bytes, decompressed if its name ends in .gz, .xz or .zst.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; "-" is standard input, which is read as it is and left open.
+
+    Yields
+    ------
+    io.BufferedReader
+        The bytes. Whatever goes wrong while they are read is a FileError, too.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be opened, read or decompressed.
+
+    Examples
+    --------
+    >>> with open_binary(example_path) as file:  # doctest: +SKIP
+    ...     file.readline()
+    b'one two\n'
+    """
+    with system_failures("read", path):
+        opened = _open_inner(path)
+    with opened as inner:
+        raw: Any = _Reader(inner, path)
+        with io.BufferedReader(raw) as file:
+            yield file
+
+
+def read_blocks(path: Source, block_size: int = 1 << 20) -> Iterator[bytes]:
+    """Yield a file's bytes, opened as `open_binary` does, in blocks of at most `block_size`.
+
+    What a pipe has is yielded as it comes, so blocks may be shorter, but they are never empty.
+    """
+    with open_binary(path) as file:
+        while block := file.read1(block_size):
+            yield block
+
+
+def _writable_target(path: Source) -> tuple[Path, int | None]:
+    """Find the file that writing to `path` replaces, symbolic links followed, and its permissions if it exists."""
+    name = os.fspath(path)
+    target = Path(os.path.realpath(path))
+    with system_failures("write", path):
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
+            mode = None
+    if not name or name.endswith(os.sep) or (mode is not None and stat.S_ISDIR(mode)):
+        raise FileError(f"cannot write {name!r}: it names a directory; give the name of a file")
+    if mode is not None and not stat.S_ISREG(mode):
+        raise FileError(
+            f"cannot write {name!r}: it is not a regular file (a device, pipe or socket); give another name"
+        )
+    if mode is not None and not os.access(target, os.W_OK):
+        raise FileError(f"cannot write {name!r}: the file is write-protected; allow writing or give another name")
+    if not target.parent.is_dir():
+        raise FileError(f"cannot write {name!r}: the directory {str(target.parent)!r} does not exist; create it first")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise FileError(
+            f"cannot write {name!r}: files cannot be created in the directory {str(target.parent)!r}; "
+            "change its permissions or write elsewhere"
+        )
+    return target, None if mode is None else stat.S_IMODE(mode)
+
+
+def check_writable(path: Source) -> None:
+    """Check that `atomic_write` could write to `path`, before the work whose result goes there; nothing is touched.
+
+    Raises
+    ------
+    FileError
+        If `path` is a directory or a device, its directory does not exist, or permissions are missing.
+    """
+    _writable_target(path)
+
+
+class _TemporaryFile(io.FileIO):
+    """A new file that will become `path`; failing to write it (a full disk, say) is a FileError that names `path`."""
+
+    def __init__(self, temporary: Path, path: Source, mode: int) -> None:
+        super().__init__(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))
+        self.path = path
+
+    def write(self, data: Any, /) -> int | None:  # type: ignore[override]
+        with system_failures("write", self.path):
+            return super().write(data)
+
+
+@contextmanager
+def atomic_write(path: Source) -> Iterator[BinaryIO]:
+    """Write a file so that `path` holds, at every moment, either all that it held before or all of the new.
+
+    The bytes go to a temporary file in the same directory, reach the disk, and only then take the name of `path`. If
+    anything fails on the way, an exception in the block included, the temporary file is removed. An existing file
+    keeps its permissions, and where `path` is a symbolic link, the file that it points to is replaced.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file to write.
+
+    Yields
+    ------
+    BinaryIO
+        A buffered file, open for writing and seeking.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written; the old one is then untouched.
+    """
+    target, mode = _writable_target(path)
+    temporary = target.with_name(f".fastlm-{secrets.token_hex(8)}.tmp")
+    try:
+        with system_failures("write", path):
+            raw = _TemporaryFile(temporary, path, 0o666 if mode is None else mode)
+        with io.BufferedWriter(raw) as file:
+            yield file
+            with system_failures("write", path):
+                file.flush()
+                os.fsync(file.fileno())
+        with system_failures("write", path):
+            if mode is not None:
+                temporary.chmod(mode)
+            temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):  # what stopped the writing is the news
+            temporary.unlink()
+        raise
+    _sync_directory(target.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Bring a renaming to the disk, where the system can; the file is whole either way."""
+    if os.name == "posix":
+        with suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
