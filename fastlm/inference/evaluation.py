@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fastlm.errors import FastLMError
 from fastlm.inference.arguments import whole_number
 from fastlm.inference.interface import Model
+from fastlm.progress import Progress
 from fastlm.text.corpus import Corpus
 
 __all__ = ["Report", "evaluate"]
@@ -159,7 +159,7 @@ def evaluate(
     workers
         Threads that share the work (`fastlm.nn.parallel.Workers`).
     progress
-        Show a progress bar on standard error.
+        Show how far it has come, on standard error.
 
     Returns
     -------
@@ -173,14 +173,17 @@ def evaluate(
 
     Examples
     --------
-    >>> report = evaluate(model, corpus)  # doctest: +SKIP
-    >>> report.perplexity, report.num_tokens, report.num_unknown  # doctest: +SKIP
-    (148.02, 73760, 3485)
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> report = evaluate(model, fastlm.Corpus.encode(["the cat sat on the dog", "the mat"], vocabulary))
+    >>> report.num_tokens, report.num_sentences, report.num_unknown, report.perplexity > 1
+    (10, 2, 1, True)
     """
     _check_vocabulary(model, corpus)
     num_streams = _fitting_streams(whole_number("num_streams", num_streams, minimum=1), model.context, corpus)
-    with tqdm(total=corpus.num_tokens, desc="evaluate", unit="tok", unit_scale=True, disable=not progress) as bar:
-        log_probs = model.token_log_probs(corpus, num_streams=num_streams, workers=workers, progress=bar.update)
+    with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
+        log_probs = model.token_log_probs(corpus, num_streams=num_streams, workers=workers, progress=shown.update)
 
     log_prob = log_prob_without_unknown = 0.0
     num_ends = 0

@@ -37,8 +37,12 @@ def next_log_probs(model: Model, text: str) -> NDArray[np.floating[Any]]:
 
     Examples
     --------
-    >>> next_log_probs(model, "the cat")[model.vocabulary["sat"]]  # doctest: +SKIP
-    -3.1
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> log_probs = next_log_probs(model, "the cat")
+    >>> log_probs.shape, bool(log_probs[vocabulary["sat"]] < 0)
+    ((7,), True)
     """
     return model.log_probs(_read_context(model, one_line(text)))
 
@@ -70,8 +74,12 @@ def predict(model: Model, text: str, k: int = 10, unknown: bool = False) -> list
 
     Examples
     --------
-    >>> predict(model, "an adorable little boy is spreading", k=2)  # doctest: +SKIP
-    [Prediction(word='the', probability=0.21), Prediction(word='a', probability=0.08)]
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> likely, second = predict(model, "the cat", k=2)
+    >>> likely.word in vocabulary, likely.probability >= second.probability
+    (True, True)
     """
     k = whole_number("k", k, minimum=1)
     log_probs = _candidates(model, next_log_probs(model, text), unknown)
@@ -129,8 +137,12 @@ def generate(
 
     Examples
     --------
-    >>> generate(model, "what will the", max_tokens=3, temperature=0.8, seed=1)  # doctest: +SKIP
-    'what will the company do next'
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> text = generate(model, "the cat", max_tokens=20, temperature=0.8, seed=1)
+    >>> text.startswith("the cat"), text == generate(model, "the cat", max_tokens=20, temperature=0.8, seed=1)
+    (True, True)
     """
     max_tokens = whole_number("max_tokens", max_tokens, minimum=1)
     _check_sampling(temperature, top_k, top_p)

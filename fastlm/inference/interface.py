@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["Model", "Progress", "State"]
+__all__ = ["CountTokens", "Model", "State"]
 
 State: TypeAlias = Any
 """All of the text so far that a model remembers. Its kind is the model's own; it is never changed in place."""
 
-Progress: TypeAlias = Callable[[int], object]
+CountTokens: TypeAlias = Callable[[int], object]
 """Called now and then with the number of tokens done since the last call."""
 
 
@@ -62,7 +62,7 @@ class Model(Protocol):
         """
 
     def token_log_probs(
-        self, corpus: Corpus, *, num_streams: int = 1, workers: Any = None, progress: Progress | None = None
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Any = None, progress: CountTokens | None = None
     ) -> NDArray[np.float64]:
         """Score every token of a corpus, in its order.
 

@@ -48,8 +48,11 @@ def similar(model: Model, word: str, k: int = 10) -> list[Neighbour]:
 
     Examples
     --------
-    >>> similar(model, "monday", k=2)  # doctest: +SKIP
-    [Neighbour(word='tuesday', similarity=0.91), Neighbour(word='friday', similarity=0.9)]
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> sorted(neighbour.word for neighbour in similar(model, "cat", k=10))
+    ['mat', 'on', 'sat', 'the']
     """
     k = whole_number("k", k, minimum=1)
     vocabulary = model.vocabulary

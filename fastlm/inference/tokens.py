@@ -108,8 +108,12 @@ def score(model: Model, text: str) -> Score:
 
     Examples
     --------
-    >>> score(model, "the cat sat on the mat").log_prob  # doctest: +SKIP
-    -38.2
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> result = score(model, "the cat sat")
+    >>> [token.word for token in result.tokens], result.log_prob < 0
+    (['the', 'cat', 'sat', '</s>'], True)
     """
     line = _read_line(model.vocabulary, text)
     if not line.words:
@@ -152,8 +156,13 @@ def score_lines(model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH
 
     Examples
     --------
-    >>> [line.log_prob for line in score_lines(model, ["the cat sat", "on the mat"])]  # doctest: +SKIP
-    [-21.6, -17.9]
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> for line in score_lines(model, ["the cat sat", "on the dog"]):
+    ...     print(line.text, line.num_tokens, line.num_unknown)
+    the cat sat 4 0
+    on the dog 4 1
     """
     batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
     return _score_batches(model, _batches(model.vocabulary, lines, batch_tokens))
@@ -167,9 +176,10 @@ class _Line(NamedTuple):
 
 def _read_line(vocabulary: Vocabulary, text: str) -> _Line:
     text = one_line(text)
-    words = vocabulary.tokenizer.tokenize(text)
-    ids = vocabulary.encode(text)
-    return _Line(text, words, np.append(ids, np.int32(vocabulary.end_id)) if words else ids)
+    # What looks empty is no sentence, as in a corpus, even for a tokenizer that makes tokens of spaces.
+    words = vocabulary.tokenizer.tokenize(text) if text.strip(" \t") else []
+    ids = np.append(vocabulary.encode(text), vocabulary.end_id) if words else np.empty(0)
+    return _Line(text, words, ids.astype(np.int32, copy=False))
 
 
 def _batches(vocabulary: Vocabulary, lines: Iterable[str], batch_tokens: int) -> Iterator[list[_Line]]:
