@@ -44,13 +44,13 @@ class Model(Protocol):
     def start(self) -> State:
         """Return the state at the beginning of a text."""
 
-    def advance(self, state: State, id: int) -> State:
+    def advance(self, state: State, id: int, /) -> State:
         """Return the state after one more token."""
 
-    def log_probs(self, state: State) -> NDArray[np.floating[Any]]:
+    def log_probs(self, state: State, /) -> NDArray[np.floating[Any]]:
         """Return the log-probability of every next token, shape (V,)."""
 
-    def score_ids(self, state: State, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], State]:
+    def score_ids(self, state: State, ids: NDArray[np.integer[Any]], /) -> tuple[NDArray[np.float64], State]:
         """Score ids as the text that follows `state`.
 
         The same as calling `log_probs` and `advance` in turn, one id after the other, but in one go.
@@ -62,7 +62,7 @@ class Model(Protocol):
         """
 
     def token_log_probs(
-        self, corpus: Corpus, *, num_streams: int = 1, workers: Any = None, progress: CountTokens | None = None
+        self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None, progress: CountTokens | None = None
     ) -> NDArray[np.float64]:
         """Score every token of a corpus, in its order.
 
