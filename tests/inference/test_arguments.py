@@ -37,5 +37,5 @@ def test_one_line(text, line):
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n", "\n\n", b"a", None, 3])
 def test_what_is_not_one_line(text):
-    with pytest.raises(ValueError, match="expected (one|a) line of text"):
+    with pytest.raises(ValueError, match=r"expected (one|a) line of text"):
         one_line(text)
