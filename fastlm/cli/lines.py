@@ -37,7 +37,7 @@ def read_lines(path: Source, errors: str = "strict") -> Iterator[str]:
     with open_binary(path) as file:
         for number, line in enumerate(file, start=1):
             data = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-            data = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
+            data = data.removesuffix(b"\n").removesuffix(b"\r")
             problem = _problem(data)
             if problem is None:
                 yield data.decode()

@@ -27,10 +27,10 @@ def real_number(name: str, value: float) -> float:
 
 
 def one_line(text: str) -> str:
-    r"""Return a line of text without its line end (`\n` or `\r\n`), or raise a ValueError if there are more lines."""
+    r"""Return a line of text without its line end (`\n`, `\r\n`; a carriage return at the end is always dropped), or raise a ValueError if there are more lines."""
     if not isinstance(text, str):
         raise ValueError(f"expected a line of text as a str, got {type(text).__name__}")
-    line = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+    line = text.removesuffix("\n").removesuffix("\r")
     if "\n" in line:
         raise ValueError(
             f"expected one line of text, got {line.count(chr(10)) + 1}: {line[:60]!r}; give the lines one by one"

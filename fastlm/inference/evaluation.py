@@ -30,6 +30,9 @@ class Report:
     ----------
     num_tokens, num_sentences, num_words, num_unknown : int
         Tokens with `</s>`; sentences; tokens without `</s>`; words outside of the vocabulary.
+    num_empty_lines, num_skipped, num_replaced : int
+        Lines without a word and lines that were not UTF-8, neither of which are counted otherwise; characters
+        U+FFFD that were put in the place of what was not UTF-8.
     num_characters, num_bytes : int or None
         The length of the text as it was read, with one line end a line.
     log_prob, log_prob_without_unknown : float
@@ -49,6 +52,9 @@ class Report:
     num_sentences: int
     num_words: int
     num_unknown: int
+    num_empty_lines: int
+    num_skipped: int
+    num_replaced: int
     num_characters: int | None
     num_bytes: int | None
     log_prob: float
@@ -122,6 +128,15 @@ class Report:
             if bits is not None
         ]
 
+    def _left_out(self) -> str:
+        """Say what of the text was not read as it stands, if anything."""
+        counts = [
+            (self.num_empty_lines, "empty lines left out"),
+            (self.num_skipped, "lines that are not UTF-8 left out"),
+            (self.num_replaced, "characters replaced that were not UTF-8"),
+        ]
+        return "; ".join(f"{count:,} {what}" for count, what in counts if count)
+
     def _setting_rows(self) -> list[tuple[str, str, str]]:
         share = 100 * self.num_unknown / max(self.num_words, 1)
         if self.context == "sentence":
@@ -133,7 +148,7 @@ class Report:
         scores = ("exact", "sum to one") if self.normalised else ("approximate", "do not quite sum to one")
         return [
             ("tokens", f"{self.num_tokens:,}", "words and </s>"),
-            ("sentences", f"{self.num_sentences:,}", ""),
+            ("sentences", f"{self.num_sentences:,}", self._left_out()),
             ("words", f"{self.num_words:,}", "tokens without </s>"),
             ("unknown words", f"{self.num_unknown:,}", f"{share:.2f} % of the words"),
             ("context", self.context, context_note),
@@ -200,6 +215,9 @@ def evaluate(
         num_sentences=corpus.num_sentences,
         num_words=corpus.num_tokens - num_ends,
         num_unknown=corpus.num_unknown,
+        num_empty_lines=corpus.num_empty_lines,
+        num_skipped=corpus.num_skipped,
+        num_replaced=corpus.num_replaced,
         num_characters=corpus.num_characters,
         num_bytes=corpus.num_bytes,
         log_prob=log_prob,

@@ -77,7 +77,7 @@ def _find(vocabulary: Vocabulary, word: str) -> int:
             raise ValueError(f"{word!r} is not in the model's vocabulary{_suggestion(vocabulary, word)}")
         word = tokens[0]
     id = vocabulary[word]
-    if id in (vocabulary.unknown_id, vocabulary.end_id):
+    if id in (vocabulary.unknown_id, vocabulary.end_id, vocabulary.start_id):
         raise ValueError(f"{word!r} is a special token, not a word; it has no neighbours")
     return id
 

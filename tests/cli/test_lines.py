@@ -21,7 +21,7 @@ def lines_of(tmp_path, data, errors="strict"):
         (b"", []),
         (b"a\nb\n", ["a", "b"]),
         (b"a\n\nb", ["a", "", "b"]),
-        (b"a\r\nb\r\r\nc\r", ["a", "b\r", "c\r"]),
+        (b"a\r\nb\r\r\nc\r", ["a", "b\r", "c"]),
         (b"\xef\xbb\xbfa\n\xef\xbb\xbfb", ["a", "\ufeffb"]),
         ("나는\u2028고양이\x85\x0b\n".encode(), ["나는\u2028고양이\x85\x0b"]),
     ],

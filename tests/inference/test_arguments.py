@@ -29,7 +29,16 @@ def test_what_is_no_real_number(value):
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("", ""), ("a b", "a b"), ("a\n", "a"), ("a\r\n", "a"), ("a\r", "a\r"), ("a\u2028b", "a\u2028b")]
+    ("text", "line"),
+    [
+        ("", ""),
+        ("a b", "a b"),
+        ("a\n", "a"),
+        ("a\r\n", "a"),
+        ("a\r", "a"),
+        ("a\rb\r\r\n", "a\rb\r"),
+        ("a\u2028b", "a\u2028b"),
+    ],
 )
 def test_one_line(text, line):
     assert one_line(text) == line

@@ -132,6 +132,7 @@ def test_the_table_says_what_is_counted(model):
     assert "over all 14 tokens, </s> and <unk> included" in lines[0]
     assert "over 13 tokens, </s> included" in lines[1]
     assert any("9.09 % of the words" in line for line in lines)
+    assert any(line.startswith("sentences") and line.endswith("  1 empty lines left out") for line in lines)
     assert any(line.startswith("context") and model.context in line for line in lines)
 
 
