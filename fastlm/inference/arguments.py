@@ -27,7 +27,7 @@ def real_number(name: str, value: float) -> float:
 
 
 def one_line(text: str) -> str:
-    r"""Return a line of text without its line end (`\n`, `\r\n`; a carriage return at the end is always dropped), or raise a ValueError if there are more lines."""
+    """Return a line of text without its line end, or raise a ValueError if there are more lines."""
     if not isinstance(text, str):
         raise ValueError(f"expected a line of text as a str, got {type(text).__name__}")
     line = text.removesuffix("\n").removesuffix("\r")

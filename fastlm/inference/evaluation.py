@@ -118,9 +118,9 @@ class Report:
         ]
 
     def _length_rows(self) -> list[tuple[str, str, str]]:
-        note = "; unknown words count as <unk>, not by their letters" if self.num_unknown else ""
+        note = "; an unknown word counts as <unk>, without its spelling" if self.num_unknown else ""
         return [
-            (f"bits a {unit}", f"{bits:.4f}", f"of {length:,}, line ends included{note}")
+            (f"bits a {unit}", f"{bits:.4f}", f"over {length:,}, with line ends{note}")
             for unit, bits, length in [
                 ("character", self.bits_per_character, self.num_characters),
                 ("byte", self.bits_per_byte, self.num_bytes),

@@ -1,7 +1,6 @@
 """Words that a model treats alike: neighbours in its table of embeddings."""
 
 import difflib
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +82,7 @@ def _find(vocabulary: Vocabulary, word: str) -> int:
 
 
 def _suggestion(vocabulary: Vocabulary, word: str) -> str:
-    frequent = islice(vocabulary.words, 2, 2 + SUGGESTION_WORDS)
+    frequent = (vocabulary.word(id) for id in range(2, min(len(vocabulary), SUGGESTION_WORDS)))
     candidates = [known for known in frequent if abs(len(known) - len(word)) <= 2]
     forms = [form for form in (word.lower(), word.capitalize(), word.upper()) if form in vocabulary]
     close = list(dict.fromkeys(forms + difflib.get_close_matches(word, candidates, n=3)))[:3]
