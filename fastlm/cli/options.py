@@ -1,0 +1,54 @@
+"""Kinds of option values: what is not one of them is a wrong call, and the parser says so."""
+
+import argparse
+import math
+from collections.abc import Callable
+
+__all__ = ["fraction", "non_negative_float", "text", "whole_number"]
+
+
+def whole_number(minimum: int) -> Callable[[str], int]:
+    """Return a converter for whole numbers of at least `minimum`."""
+
+    def convert(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = minimum - 1
+        if number < minimum:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, got {value!r}")
+        return number
+
+    return convert
+
+
+def non_negative_float(value: str) -> float:
+    """Convert a finite number of at least 0."""
+    number = _float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {value!r}")
+    return number
+
+
+def fraction(value: str) -> float:
+    """Convert a number above 0 and at most 1."""
+    number = _float(value)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, got {value!r}")
+    return number
+
+
+def text(value: str) -> str:
+    """Take a text that the shell gave in the encoding of the system, and nothing else."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"expected text in the terminal's encoding, got {value!r}") from None
+    return value
+
+
+def _float(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,38 @@
+"""Checks of what callers hand in."""
+
+import math
+import numbers
+import operator
+from typing import SupportsIndex
+
+__all__ = ["one_line", "real_number", "whole_number"]
+
+
+def whole_number(name: str, value: SupportsIndex, *, minimum: int) -> int:
+    """Return the argument `name` as an int, or raise a ValueError that says what it must be."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = minimum - 1
+    if number < minimum or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+    return number
+
+
+def real_number(name: str, value: float) -> float:
+    """Return the argument `name` as a float, or raise a ValueError if it is no finite number."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def one_line(text: str) -> str:
+    """Return a line of text without its line end, or raise a ValueError if there are more lines."""
+    if not isinstance(text, str):
+        raise ValueError(f"expected a line of text as a str, got {type(text).__name__}")
+    line = text.removesuffix("\n").removesuffix("\r")
+    if "\n" in line:
+        raise ValueError(
+            f"expected one line of text, got {line.count(chr(10)) + 1}: {line[:60]!r}; give the lines one by one"
+        )
+    return line

@@ -1,0 +1,249 @@
+"""How well a model predicts a text: perplexity, in a report that says what was counted."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fastlm.errors import FastLMError
+from fastlm.inference.arguments import whole_number
+from fastlm.inference.interface import Model
+from fastlm.progress import Progress
+from fastlm.text.corpus import Corpus
+
+__all__ = ["Report", "evaluate"]
+
+BLOCK = 1 << 20  # tokens that are summed at a time
+SHORTEST_STREAM = 128  # tokens; a stream begins without history, so that shorter ones would cost perplexity
+
+
+@dataclass(frozen=True)
+class Report:
+    """How well a model predicts a text.
+
+    A token is an event that is predicted: every word, and the `</s>` that closes each sentence. A word outside
+    of the vocabulary is the event `<unk>`. Log-probabilities are natural (nats). What the text's length would be
+    needed for is None where a corpus does not know it (ids that never were text).
+
+    Attributes
+    ----------
+    num_tokens, num_sentences, num_words, num_unknown : int
+        Tokens with `</s>`; sentences; tokens without `</s>`; words outside of the vocabulary.
+    num_empty_lines, num_skipped, num_replaced : int
+        Lines without a word and lines that were not UTF-8, neither of which are counted otherwise; characters
+        U+FFFD that were put in the place of what was not UTF-8.
+    num_characters, num_bytes : int or None
+        The length of the text as it was read, with one line end a line.
+    log_prob, log_prob_without_unknown : float
+        The sum over all tokens; the sum over those that are not unknown words.
+    vocab_size : int
+        The number of tokens among which the probability is shared out, with `<unk>` and `</s>`.
+    context : str
+        "sentence" or "continuous", as the model was made.
+    num_streams : int or None
+        In continuous context the parts in which the text was read, each beginning without history: one
+        gives the published kind of figure. None in sentence context, where it does not matter.
+    normalised : bool
+        Whether the probabilities are exact, summing to one over the vocabulary.
+    """
+
+    num_tokens: int
+    num_sentences: int
+    num_words: int
+    num_unknown: int
+    num_empty_lines: int
+    num_skipped: int
+    num_replaced: int
+    num_characters: int | None
+    num_bytes: int | None
+    log_prob: float
+    log_prob_without_unknown: float
+    vocab_size: int
+    context: str
+    num_streams: int | None
+    normalised: bool = True
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-probability, in nats a token."""
+        return -self.log_prob / self.num_tokens
+
+    @property
+    def perplexity(self) -> float:
+        """`exp(loss)`, over all tokens."""
+        return _exp(self.loss)
+
+    @property
+    def perplexity_without_unknown(self) -> float:
+        """Perplexity over the tokens that are not unknown words; those are skipped but kept as context."""
+        num_known = self.num_tokens - self.num_unknown
+        return _exp(-self.log_prob_without_unknown / num_known) if num_known else math.nan
+
+    @property
+    def bits_per_character(self) -> float | None:
+        """Bits a character of the text, comparable across vocabularies (but `<unk>` costs no spelling)."""
+        return self._bits_per(self.num_characters)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits a byte of the text in UTF-8."""
+        return self._bits_per(self.num_bytes)
+
+    def _bits_per(self, length: int | None) -> float | None:
+        return -self.log_prob / math.log(2) / length if length else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures by name, ready for JSON but for infinities and NaN."""
+        derived = ("loss", "perplexity", "perplexity_without_unknown", "bits_per_character", "bits_per_byte")
+        return {name: getattr(self, name) for name in derived} | asdict(self)
+
+    def __str__(self) -> str:
+        """Lay the figures out as a table."""
+        rows = [*self._perplexity_rows(), *self._length_rows(), *self._setting_rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(2)]
+        return "\n".join(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}".rstrip() for name, value, note in rows)
+
+    def _perplexity_rows(self) -> list[tuple[str, str, str]]:
+        num_known = self.num_tokens - self.num_unknown
+        return [
+            ("perplexity", f"{self.perplexity:,.2f}", f"over all {self.num_tokens:,} tokens, </s> and <unk> included"),
+            (
+                "  without unknown words",
+                f"{self.perplexity_without_unknown:,.2f}",
+                f"over {num_known:,} tokens, </s> included; <unk> is context only",
+            ),
+            ("loss", f"{self.loss:,.4f}", "nats a token"),
+            ("log-probability", f"{self.log_prob:,.2f}", "nats in all"),
+        ]
+
+    def _length_rows(self) -> list[tuple[str, str, str]]:
+        note = "; an unknown word counts as <unk>, without its spelling" if self.num_unknown else ""
+        return [
+            (f"bits a {unit}", f"{bits:.4f}", f"over {length:,}, with line ends{note}")
+            for unit, bits, length in [
+                ("character", self.bits_per_character, self.num_characters),
+                ("byte", self.bits_per_byte, self.num_bytes),
+            ]
+            if bits is not None
+        ]
+
+    def _left_out(self) -> str:
+        """Say what of the text was not read as it stands, if anything."""
+        counts = [
+            (self.num_empty_lines, "empty lines left out"),
+            (self.num_skipped, "lines that are not UTF-8 left out"),
+            (self.num_replaced, "characters replaced that were not UTF-8"),
+        ]
+        return "; ".join(f"{count:,} {what}" for count, what in counts if count)
+
+    def _setting_rows(self) -> list[tuple[str, str, str]]:
+        share = 100 * self.num_unknown / max(self.num_words, 1)
+        if self.context == "sentence":
+            context_note = "every sentence by itself"
+        elif self.num_streams == 1:
+            context_note = "across sentences, the whole text in one stream"
+        else:
+            context_note = f"across sentences, the text in {self.num_streams} streams, each begun without history"
+        scores = ("exact", "sum to one") if self.normalised else ("approximate", "do not quite sum to one")
+        return [
+            ("tokens", f"{self.num_tokens:,}", "words and </s>"),
+            ("sentences", f"{self.num_sentences:,}", self._left_out()),
+            ("words", f"{self.num_words:,}", "tokens without </s>"),
+            ("unknown words", f"{self.num_unknown:,}", f"{share:.2f} % of the words"),
+            ("context", self.context, context_note),
+            ("probabilities", scores[0], f"{scores[1]} over a vocabulary of {self.vocab_size:,}"),
+        ]
+
+
+def evaluate(
+    model: Model, corpus: Corpus, *, num_streams: int = 16, workers: Any = None, progress: bool = False
+) -> Report:
+    """Measure how well a model predicts a corpus.
+
+    Parameters
+    ----------
+    model
+        Any language model.
+    corpus
+        A text in ids of the model's vocabulary.
+    num_streams
+        How many parts of the text are read side by side; more are faster. In continuous context every part
+        begins without history, which costs a little perplexity, and 1 gives the published kind of figure.
+        A short text is read in fewer. In sentence context the result does not depend on it.
+    workers
+        Threads that share the work (`fastlm.nn.parallel.Workers`).
+    progress
+        Show how far it has come, on standard error.
+
+    Returns
+    -------
+    Report
+        The figures; `print` it for a table.
+
+    Raises
+    ------
+    ValueError
+        If the corpus was made with another vocabulary than the model's, or `num_streams` is no positive number.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> report = evaluate(model, fastlm.Corpus.encode(["the cat sat on the dog", "the mat"], vocabulary))
+    >>> report.num_tokens, report.num_sentences, report.num_unknown, report.perplexity > 1
+    (10, 2, 1, True)
+    """
+    _check_vocabulary(model, corpus)
+    num_streams = _fitting_streams(whole_number("num_streams", num_streams, minimum=1), model.context, corpus)
+    with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
+        log_probs = model.token_log_probs(corpus, num_streams=num_streams, workers=workers, progress=shown.update)
+
+    log_prob = log_prob_without_unknown = 0.0
+    num_ends = 0
+    for start in range(0, corpus.num_tokens, BLOCK):
+        ids, block = corpus.ids[start : start + BLOCK], log_probs[start : start + BLOCK]
+        log_prob += float(block.sum())
+        log_prob_without_unknown += float(block[ids != model.vocabulary.unknown_id].sum())
+        num_ends += int(np.count_nonzero(ids == model.vocabulary.end_id))
+    if math.isnan(log_prob):
+        raise FastLMError("the model gives NaN as a log-probability: its parameters are not finite; train it again")
+
+    return Report(
+        num_tokens=corpus.num_tokens,
+        num_sentences=corpus.num_sentences,
+        num_words=corpus.num_tokens - num_ends,
+        num_unknown=corpus.num_unknown,
+        num_empty_lines=corpus.num_empty_lines,
+        num_skipped=corpus.num_skipped,
+        num_replaced=corpus.num_replaced,
+        num_characters=corpus.num_characters,
+        num_bytes=corpus.num_bytes,
+        log_prob=log_prob,
+        log_prob_without_unknown=log_prob_without_unknown,
+        vocab_size=len(model.vocabulary),
+        context=model.context,
+        num_streams=None if model.context == "sentence" else num_streams,
+    )
+
+
+def _check_vocabulary(model: Model, corpus: Corpus) -> None:
+    if corpus.vocabulary is not model.vocabulary and corpus.vocabulary != model.vocabulary:
+        raise ValueError(
+            f"the corpus was made with another vocabulary ({len(corpus.vocabulary):,} words) than the model's "
+            f"({len(model.vocabulary):,} words); make it with Corpus.encode(text, model.vocabulary)"
+        )
+
+
+def _fitting_streams(num_streams: int, context: str, corpus: Corpus) -> int:
+    """Return how many streams make sense for a corpus, at most `num_streams`."""
+    most = corpus.num_sentences if context == "sentence" else corpus.num_tokens // SHORTEST_STREAM
+    return max(1, min(num_streams, most))
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

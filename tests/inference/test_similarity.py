@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from tiny_model import TinyModel
+
+from fastlm.inference.similarity import similar
+
+
+@pytest.fixture
+def model():
+    return TinyModel()
+
+
+def cosine(a, b):
+    return a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+def test_neighbours_by_cosine(model):
+    neighbours = similar(model, "cat", k=100)
+    table = model.embeddings.astype(np.float64)
+    words = model.vocabulary.words
+    expected = {word: cosine(table[3], table[id]) for id, word in enumerate(words) if word not in (*words[:2], "cat")}
+    assert [neighbour.word for neighbour in neighbours] == sorted(expected, key=expected.get, reverse=True)
+    assert [n.similarity for n in neighbours] == pytest.approx([expected[n.word] for n in neighbours], abs=1e-5)
+    assert similar(model, "cat", k=2) == neighbours[:2]
+
+
+def test_length_does_not_matter(model):
+    model.embeddings[4] = 100 * model.embeddings[3]
+    best = similar(model, "cat", k=1)[0]
+    assert best.word == "sat"
+    assert best.similarity == pytest.approx(1)
+    assert best.similarity <= 1
+
+
+def test_rows_of_zeros(model):
+    model.embeddings[5] = 0
+    assert "on" not in {neighbour.word for neighbour in similar(model, "cat", k=100)}
+    with pytest.raises(ValueError, match="'on' is all zeros"):
+        similar(model, "on")
+
+
+def test_an_unknown_word_gets_suggestions(model):
+    with pytest.raises(ValueError, match="'catt' is not in the model's vocabulary; did you mean 'cat'"):
+        similar(model, "catt")
+    with pytest.raises(ValueError, match="did you mean 'the'"):
+        similar(model, "THE")
+    with pytest.raises(ValueError, match=r"'고양' is not .* did you mean '고양이'"):
+        similar(model, "고양")
+    with pytest.raises(ValueError, match="'xylophone' is not in the model's vocabulary; give a word"):
+        similar(model, "xylophone")
+
+
+@pytest.mark.parametrize("word", ["<unk>", "</s>", "<s>", "", "the cat"])
+def test_what_is_no_word(model, word):
+    with pytest.raises(ValueError, match=r"special token|not in the model's vocabulary"):
+        similar(model, word)
+
+
+@pytest.mark.parametrize("k", [0, 1.5])
+def test_k_is_checked(model, k):
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
+        similar(model, "cat", k)
