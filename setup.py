@@ -11,7 +11,7 @@ DEBUG = os.environ.get("FASTLM_DEBUG_BUILD") == "1"
 
 # No -ffast-math: linking with it flips denormal handling for the whole process. These three only
 # promise that nobody reads errno, floating-point traps or the sign of a zero.
-GNU_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-Wno-unused-function"]
+GNU_FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-Wno-unused-function"]
 MSVC_FLAGS = ["/O2"]
 
 DIRECTIVES = {

@@ -3,10 +3,11 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from fastlm.storage import Source, open_log
+from fastlm.storage.files import Source, system_failures
 
 __all__ = ["Epoch", "History", "Log", "Step"]
 
@@ -124,7 +125,10 @@ class Log:
     """
 
     def __init__(self, path: Source | None) -> None:
-        self._file: IO[str] | None = None if path is None else open_log(path)
+        self._file: IO[str] | None = None
+        if path is not None:
+            with system_failures("write", path):
+                self._file = Path(path).open("w", encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
