@@ -1,0 +1,87 @@
+"""What several test files need: small texts of our own, and the folder with the published corpora."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ENGLISH = """\
+the cat sat on the mat
+the dog sat on the rug
+a cat and a dog slept by the fire
+the bird sang in the tree
+the old man fed the birds in the park
+a young woman read a book in the park
+the children played by the river
+the river ran past the old mill
+the miller gave the children bread
+bread and milk were on the table
+the cat drank the milk
+the dog ate the bread
+rain fell on the roof
+snow fell on the hill
+the wind came from the hill
+the woman closed the window
+the man lit the fire
+the fire warmed the room
+the children slept in the warm room
+the bird slept in the tree
+""".splitlines()
+
+KOREAN = """\
+고양이가 방석 위에 앉아 있다.
+강아지가 마당에서 잠을 잔다.
+새가 나무에서 노래를 부른다!
+할머니가 고양이에게 우유를 주었다.
+아이들이 강가에서 놀고 있다.
+강물이 오래된 다리 밑으로 흐른다.
+비가 지붕 위에 내린다...
+눈이 산 위에 내린다.
+바람이 산에서 불어온다.
+어머니가 창문을 닫았다.
+아버지가 불을 피웠다.
+방이 따뜻해서 아이들이 잠들었다.
+영화가 정말 재미있었다 ㅋㅋ
+영화가 너무 지루했다 ㅠㅠ
+다시 보고 싶은 영화다.
+배우들의 연기가 좋았다.
+""".splitlines()
+
+
+@pytest.fixture(scope="session")
+def english_lines() -> list[str]:
+    """Twenty sentences, lower case, split at spaces, with few words that come often."""
+    return list(ENGLISH)
+
+
+@pytest.fixture(scope="session")
+def korean_lines() -> list[str]:
+    """Sixteen sentences as people write them: punctuation attached, single jamo among syllables, NFC."""
+    return list(KOREAN)
+
+
+@pytest.fixture
+def english_file(tmp_path: Path, english_lines: list[str]) -> Path:
+    return write_lines(tmp_path / "english.txt", english_lines)
+
+
+@pytest.fixture
+def korean_file(tmp_path: Path, korean_lines: list[str]) -> Path:
+    return write_lines(tmp_path / "korean.txt", korean_lines)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder with the Penn Treebank and the other corpora that may not be shipped."""
+    name = os.environ.get("FASTLM_DATA")
+    if not name:
+        pytest.skip("needs corpora that are not shipped: set FASTLM_DATA to their folder")
+    folder = Path(name)
+    if not folder.is_dir():
+        pytest.fail(f"FASTLM_DATA is {name!r}, which is not a folder")
+    return folder
+
+
+def write_lines(path: Path, lines: list[str]) -> Path:
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    return path

@@ -1,0 +1,284 @@
+"""The oracles: the formulas of the papers in float64 NumPy, written for reading and never for speed.
+
+Pure functions: nothing given is changed. Axis letters as in the kernels: V vocabulary, D embedding, H hidden,
+B batch, T time, N rows of a batch or words of context. A weight is (outputs, inputs). A gradient is `d` + the name
+of what it is the gradient of. A sparse gradient is a pair (ids, values) of shapes (N,) and (N, D); an id that
+occurs twice counts as the sum of its rows.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Sparse = tuple[NDArray[np.integer], Array]
+Gradient = Array | Sparse
+
+
+# Layers
+
+
+def embedding_forward(ids: ArrayLike, table: Array) -> Array:
+    """Rows of `table` (V, D) for `ids` of any shape: (..., D)."""
+    return table[np.asarray(ids)]
+
+
+def embedding_backward(dout: Array, ids: ArrayLike, num_rows: int) -> Array:
+    """Return the dense gradient (num_rows, D) of the table."""
+    dtable = np.zeros((num_rows, dout.shape[-1]))
+    np.add.at(dtable, np.asarray(ids), dout)
+    return dtable
+
+
+def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """``y = W x + b`` for each row of `x` (N, inputs)."""
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Gradients (dx, dweight, dbias)."""
+    return dy @ weight, dy.T @ x, dy.sum(axis=0)
+
+
+def tanh_forward(x: Array) -> Array:
+    return np.tanh(x)
+
+
+def tanh_backward(dy: Array, y: Array) -> Array:
+    """Return the gradient of the argument, from the function's value `y`."""
+    return dy * (1 - y**2)
+
+
+def elman_forward(x: Array, w_hh: Array, initial: Array, resets: ArrayLike) -> Array:
+    """Return the hidden states (T, B, H) of an Elman network (Elman 1990; Mikolov et al. 2010).
+
+    ``hidden[t] = tanh(x[t] + W_h previous)``, where previous is ``hidden[t - 1]`` (`initial` for t = 0), or
+    zero in the streams b that have ``resets[t, b]``.
+
+    Parameters
+    ----------
+    x
+        (T, B, H): what the input contributes, bias included.
+    w_hh, initial, resets
+        (H, H), (B, H) and (T, B).
+    """
+    hidden = np.empty_like(x)
+    for t in range(len(x)):
+        hidden[t] = np.tanh(x[t] + _previous(hidden, initial, resets, t) @ w_hh.T)
+    return hidden
+
+
+def elman_backward(
+    dhidden: Array, hidden: Array, w_hh: Array, initial: Array, resets: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """Full backpropagation through time: gradients (dx, dw_hh, dinitial).
+
+    `dhidden` (T, B, H) is what flows in from the layer above, at each step.
+    """
+    dx, dw_hh = np.empty_like(hidden), np.zeros_like(w_hh)
+    dnext = np.zeros_like(initial)  # what flows in from step t + 1
+    for t in reversed(range(len(hidden))):
+        dx[t] = tanh_backward(dhidden[t] + dnext, hidden[t])
+        dw_hh += dx[t].T @ _previous(hidden, initial, resets, t)
+        dnext = np.where(np.asarray(resets)[t, :, None] != 0, 0.0, dx[t] @ w_hh)
+    return dx, dw_hh, dnext
+
+
+def _previous(hidden: Array, initial: Array, resets: ArrayLike, t: int) -> Array:
+    """Return the state (B, H) that step `t` starts from."""
+    return np.where(np.asarray(resets)[t, :, None] != 0, 0.0, hidden[t - 1] if t > 0 else initial)
+
+
+# Output
+
+
+def log_softmax(logits: Array) -> Array:
+    """Natural log-probabilities over the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax_loss(hidden: Array, targets: ArrayLike, weight: Array, bias: Array) -> float:
+    """Cross-entropy in nats, summed over the events; a target of -1 is no event.
+
+    Shapes: hidden (N, H), targets (N,), weight (V, H), bias (V,).
+    """
+    events, targets = _events(targets)
+    log_probs = log_softmax(linear_forward(hidden[events], weight, bias))
+    return -float(log_probs[np.arange(len(targets)), targets].sum())
+
+
+def softmax_loss_backward(hidden: Array, targets: ArrayLike, weight: Array, bias: Array) -> tuple[Array, Array, Array]:
+    """Gradients (dhidden, dweight, dbias) of the summed cross-entropy: of the logits it is p - 1[target]."""
+    events, targets = _events(targets)
+    dlogits = np.exp(log_softmax(linear_forward(hidden[events], weight, bias)))
+    dlogits[np.arange(len(targets)), targets] -= 1
+    dhidden = np.zeros_like(hidden)
+    dhidden[events], dweight, dbias = linear_backward(dlogits, hidden[events], weight)
+    return dhidden, dweight, dbias
+
+
+def _events(targets: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that have a target, and these targets."""
+    targets = np.asarray(targets, dtype=np.int64)
+    events = np.flatnonzero(targets >= 0)
+    return events, targets[events]
+
+
+# Models
+
+
+def nnlm_log_probs(
+    windows: ArrayLike,
+    *,
+    embeddings: Array,
+    hidden_weight: Array,
+    hidden_bias: Array,
+    output_weight: Array,
+    output_bias: Array,
+    direct_weight: Array | None = None,
+) -> Array:
+    """Return (N, V) log-probabilities of the neural probabilistic language model of Bengio et al. (2003).
+
+    ``y = softmax(W_y tanh(W_h e + b_h) + b_y [+ W_d e])``, e the embeddings of the window's words, oldest first.
+
+    Parameters
+    ----------
+    windows
+        (N, context_size) ids.
+    embeddings, hidden_weight, hidden_bias, output_weight, output_bias, direct_weight
+        (V + 1, D), (H, context_size * D), (H,), (V, H), (V,), (V, context_size * D).
+    """
+    looked_up = embedding_forward(windows, embeddings)
+    e = looked_up.reshape(len(looked_up), -1)
+    hidden = np.tanh(linear_forward(e, hidden_weight, hidden_bias))
+    logits = linear_forward(hidden, output_weight, output_bias)
+    if direct_weight is not None:
+        logits = logits + linear_forward(e, direct_weight)
+    return log_softmax(logits)
+
+
+def rnnlm_log_probs(
+    inputs: ArrayLike,
+    resets: ArrayLike,
+    initial: Array,
+    *,
+    embeddings: Array,
+    input_weight: Array,
+    input_bias: Array,
+    w_hh: Array,
+    output_weight: Array,
+    output_bias: Array,
+) -> tuple[Array, Array]:
+    """Run the recurrent language model of Mikolov et al. (2010) over one chunk.
+
+    ``h_t = tanh(W_x e_t + W_h h_{t-1} + b)``, ``y_t = softmax(W_y h_t + b_y)``.
+
+    Parameters
+    ----------
+    inputs, resets, initial
+        (T, B) ids, (T, B), and the state (B, H) before the chunk.
+    embeddings, input_weight, input_bias, w_hh, output_weight, output_bias
+        (V + 1, D), (H, D), (H,), (H, H), (V, H), (V,).
+
+    Returns
+    -------
+    log_probs, state
+        (T, B, V) natural log-probabilities, and the state (B, H) after the chunk.
+    """
+    x = linear_forward(embedding_forward(inputs, embeddings), input_weight, input_bias)
+    hidden = elman_forward(x, w_hh, initial, resets)
+    return log_softmax(linear_forward(hidden, output_weight, output_bias)), hidden[-1]
+
+
+# Optimizers: the value after one step for each of the gradients, which may be dense or sparse, also by turns.
+# They are lazy: a row's state changes only in the steps that have a gradient for it. A row that is touched with
+# a gradient of zero counts as touched. `learning_rate` is one number, or one for each step.
+
+
+def sgd(value: Array, gradients: Iterable[Gradient], learning_rate: float | Sequence[float]) -> Array:
+    """``value -= learning_rate * gradient``."""
+    value = value.copy()
+    for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        value[rows] -= rate * gradient
+    return value
+
+
+def momentum(
+    value: Array, gradients: Iterable[Gradient], learning_rate: float | Sequence[float], *, momentum: float = 0.9
+) -> Array:
+    """SGD with Polyak's momentum: ``velocity = momentum * velocity + gradient``, ``value -= rate * velocity``."""
+    value, velocity = value.copy(), np.zeros_like(value)
+    for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        velocity[rows] = momentum * velocity[rows] + gradient
+        value[rows] -= rate * velocity[rows]
+    return value
+
+
+def adagrad(
+    value: Array,
+    gradients: Iterable[Gradient],
+    learning_rate: float | Sequence[float],
+    *,
+    epsilon: float = 1e-10,
+    initial: float = 0.0,
+) -> Array:
+    """Adagrad (Duchi, Hazan & Singer 2011): ``value -= rate * gradient / (sqrt(sum of squares) + epsilon)``."""
+    value, squares = value.copy(), np.full_like(value, initial)
+    for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        squares[rows] += gradient**2
+        value[rows] -= rate * gradient / (np.sqrt(squares[rows]) + epsilon)
+    return value
+
+
+def adam(
+    value: Array,
+    gradients: Iterable[Gradient],
+    learning_rate: float | Sequence[float],
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> Array:
+    """Adam (Kingma & Ba 2015, algorithm 1); the bias correction counts all steps, also for rows touched in few."""
+    value, mean, square = value.copy(), np.zeros_like(value), np.zeros_like(value)
+    for step, (rate, (rows, gradient)) in enumerate(_steps(gradients, learning_rate), start=1):
+        mean[rows] = beta1 * mean[rows] + (1 - beta1) * gradient
+        square[rows] = beta2 * square[rows] + (1 - beta2) * gradient**2
+        corrected_mean = mean[rows] / (1 - beta1**step)
+        corrected_square = square[rows] / (1 - beta2**step)
+        value[rows] -= rate * corrected_mean / (np.sqrt(corrected_square) + epsilon)
+    return value
+
+
+def global_norm(gradients: Iterable[Gradient]) -> float:
+    """Return the Euclidean norm of all gradients as one vector."""
+    return float(np.sqrt(sum((_rows(gradient)[1] ** 2).sum() for gradient in gradients)))
+
+
+def clip_global_norm(gradients: Sequence[Gradient], max_norm: float) -> list[Gradient]:
+    """Gradients scaled to a global norm of `max_norm` where it is larger (Pascanu, Mikolov & Bengio 2013)."""
+    norm = global_norm(gradients)
+    scale = max_norm / norm if norm > max_norm else 1.0
+    return [(g[0], scale * g[1]) if isinstance(g, tuple) else scale * g for g in gradients]
+
+
+def _steps(
+    gradients: Iterable[Gradient], learning_rate: float | Sequence[float]
+) -> Iterable[tuple[float, tuple[slice | NDArray[np.integer], Array]]]:
+    gradients = list(gradients)
+    rates = np.broadcast_to(learning_rate, len(gradients))
+    return zip(rates, map(_rows, gradients), strict=True)
+
+
+def _rows(gradient: Gradient) -> tuple[slice | NDArray[np.integer], Array]:
+    """Return the rows that a gradient touches, each once, and their values."""
+    if not isinstance(gradient, tuple):
+        return slice(None), gradient
+    ids, values = gradient
+    distinct, places = np.unique(ids, return_inverse=True)
+    summed = np.zeros((len(distinct), *values.shape[1:]))
+    np.add.at(summed, places.reshape(-1), values)
+    return distinct, summed

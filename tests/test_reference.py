@@ -1,0 +1,181 @@
+"""The oracles are held to numerical gradients, to figures worked out by hand, and to each other."""
+
+import gradcheck
+import numpy as np
+import pytest
+import reference
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def test_embedding(rng: np.random.Generator) -> None:
+    table, ids, dout = rng.normal(size=(6, 3)), np.array([[0, 5], [5, 2]]), rng.normal(size=(2, 2, 3))
+    dtable = reference.embedding_backward(dout, ids, 6)
+    gradcheck.check_gradient(lambda: float((dout * reference.embedding_forward(ids, table)).sum()), table, dtable)
+    assert np.array_equal(dtable[5], dout[0, 1] + dout[1, 0])
+    assert not dtable[[1, 3, 4]].any()
+
+
+def test_linear(rng: np.random.Generator) -> None:
+    x, weight, bias, dy = (rng.normal(size=size) for size in ((4, 3), (5, 3), (5,), (4, 5)))
+
+    def loss() -> float:
+        return float((dy * reference.linear_forward(x, weight, bias)).sum())
+
+    for array, gradient in zip((x, weight, bias), reference.linear_backward(dy, x, weight), strict=True):
+        gradcheck.check_gradient(loss, array, gradient)
+
+
+def test_tanh(rng: np.random.Generator) -> None:
+    x, dy = rng.normal(size=7), rng.normal(size=7)
+    dx = reference.tanh_backward(dy, reference.tanh_forward(x))
+    gradcheck.check_gradient(lambda: float((dy * np.tanh(x)).sum()), x, dx)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_elman(rng: np.random.Generator, steps: int, streams: int) -> None:
+    x, dhidden = rng.normal(size=(2, steps, streams, 3))
+    w_hh, initial = rng.normal(size=(3, 3)), rng.normal(size=(streams, 3))
+    resets = rng.random((steps, streams)) < 0.3
+
+    def loss() -> float:
+        return float((dhidden * reference.elman_forward(x, w_hh, initial, resets)).sum())
+
+    hidden = reference.elman_forward(x, w_hh, initial, resets)
+    gradients = reference.elman_backward(dhidden, hidden, w_hh, initial, resets)
+    for array, gradient in zip((x, w_hh, initial), gradients, strict=True):
+        gradcheck.check_gradient(loss, array, gradient)
+
+
+def test_an_elman_reset_forgets_the_past_of_its_stream_only(rng: np.random.Generator) -> None:
+    x, w_hh, initial = rng.normal(size=(4, 2, 3)), rng.normal(size=(3, 3)), rng.normal(size=(2, 3))
+    resets = np.array([[0, 0], [0, 0], [1, 0], [0, 0]])
+    hidden = reference.elman_forward(x, w_hh, initial, resets)
+    fresh = reference.elman_forward(x[2:], w_hh, np.zeros((2, 3)), np.zeros((2, 2)))
+    assert np.array_equal(hidden[2:, 0], fresh[:, 0])
+    carried = reference.elman_forward(x[2:], w_hh, hidden[1], np.zeros((2, 2)))
+    assert np.array_equal(hidden[2:, 1], carried[:, 1])
+
+
+def test_softmax_loss(rng: np.random.Generator) -> None:
+    hidden, weight, bias = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)), rng.normal(size=7)
+    targets = np.array([6, -1, 0, 0, 3])
+
+    def loss() -> float:
+        return reference.softmax_loss(hidden, targets, weight, bias)
+
+    gradients = reference.softmax_loss_backward(hidden, targets, weight, bias)
+    for array, gradient in zip((hidden, weight, bias), gradients, strict=True):
+        gradcheck.check_gradient(loss, array, gradient)
+    assert not gradients[0][1].any()
+    assert reference.softmax_loss(hidden[:1] * 0, [2], weight, bias * 0) == pytest.approx(np.log(7))
+    assert reference.softmax_loss(hidden, [-1] * 5, weight, bias) == 0
+
+
+def test_log_softmax_does_not_overflow() -> None:
+    log_probs = reference.log_softmax(np.array([1e4, 0.0, 1e4]))
+    assert log_probs == pytest.approx([-np.log(2), -1e4 - np.log(2), -np.log(2)])
+
+
+def nnlm_parameters(rng: np.random.Generator, context_size: int) -> dict[str, Array]:
+    return {
+        "embeddings": rng.normal(size=(7, 2)),
+        "hidden_weight": rng.normal(size=(4, 2 * context_size)),
+        "hidden_bias": rng.normal(size=4),
+        "output_weight": rng.normal(size=(6, 4)),
+        "output_bias": rng.normal(size=6),
+    }
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_nnlm_is_bengios_formula_written_out_word_by_word(rng: np.random.Generator, direct: bool) -> None:
+    parameters = nnlm_parameters(rng, context_size=3)
+    w_d = rng.normal(size=(6, 6)) if direct else np.zeros((6, 6))
+    windows = np.array([[6, 6, 2], [0, 1, 5]])
+    table, w_h, b_h, w_y, b_y = parameters.values()
+    log_probs = reference.nnlm_log_probs(windows, **parameters, direct_weight=w_d if direct else None)
+    for window, row in zip(windows, log_probs, strict=True):
+        e = [value for id in window for value in table[id]]
+        hidden = [np.tanh(sum(w * v for w, v in zip(w_h[i], e, strict=True)) + b_h[i]) for i in range(4)]
+        scores = [np.exp(w_y[word] @ hidden + b_y[word] + w_d[word] @ e) for word in range(6)]
+        assert row == pytest.approx(np.log(scores / np.sum(scores)))
+
+
+def test_rnnlm_chunks_with_a_carried_state_equal_one_pass(rng: np.random.Generator) -> None:
+    sizes = {"embeddings": (7, 2), "input_weight": (3, 2), "input_bias": 3, "w_hh": (3, 3)}
+    sizes |= {"output_weight": (6, 3), "output_bias": 6}
+    parameters = {name: rng.normal(size=size) for name, size in sizes.items()}
+    inputs, resets, initial = rng.integers(0, 7, (5, 2)), np.array([[1, 1], *[[0, 0]] * 3, [0, 1]]), np.ones((2, 3))
+    whole, last = reference.rnnlm_log_probs(inputs, resets, initial, **parameters)
+    first, state = reference.rnnlm_log_probs(inputs[:3], resets[:3], initial, **parameters)
+    second, state = reference.rnnlm_log_probs(inputs[3:], resets[3:], state, **parameters)
+    assert np.array_equal(whole, np.concatenate([first, second]))
+    assert np.array_equal(last, state)
+    assert np.exp(whole).sum(axis=2) == pytest.approx(np.ones((5, 2)))
+    e = parameters["embeddings"][inputs[0, 0]]
+    hidden = np.tanh(parameters["input_weight"] @ e + parameters["input_bias"])
+    assert whole[0, 0] == pytest.approx(
+        reference.log_softmax(parameters["output_weight"] @ hidden + parameters["output_bias"])
+    )
+
+
+def test_two_steps_of_each_optimizer_by_hand() -> None:
+    value, gradients = np.array([1.0]), [np.array([2.0]), np.array([-1.0])]
+    assert reference.sgd(value, gradients, 0.1) == pytest.approx([1 - 0.2 + 0.1])
+    assert reference.sgd(value, gradients, [0.1, 0.5]) == pytest.approx([1 - 0.2 + 0.5])
+    assert reference.momentum(value, gradients, 0.1, momentum=0.5) == pytest.approx([1 - 0.1 * 2 - 0.1 * (0.5 * 2 - 1)])
+    assert reference.adagrad(value, gradients, 0.1, epsilon=0) == pytest.approx([1 - 0.1 + 0.1 / np.sqrt(5)])
+    assert reference.adam(value, gradients[:1], 0.1, epsilon=0) == pytest.approx([0.9])
+    mean = (0.5 * (0.5 * 2) + 0.5 * -1) / 0.75
+    square = (0.75 * (0.25 * 4) + 0.25 * 1) / (1 - 0.75**2)
+    twice = reference.adam(value, gradients, 0.1, beta1=0.5, beta2=0.75, epsilon=0)
+    assert twice == pytest.approx([0.9 - 0.1 * mean / np.sqrt(square)])
+    assert value == 1.0
+
+
+OPTIMIZERS = [reference.sgd, reference.momentum, reference.adagrad, reference.adam]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_sparse_steps_on_all_rows_equal_dense_ones(rng: np.random.Generator, optimizer) -> None:
+    value, dense = rng.normal(size=(4, 3)), list(rng.normal(size=(5, 4, 3)))
+    order = np.array([2, 0, 3, 1])
+    sparse = [(order, gradient[order]) for gradient in dense]
+    assert np.array_equal(optimizer(value, sparse, 0.1), optimizer(value, dense, 0.1))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_sparse_steps_are_lazy_and_sum_repeated_ids(rng: np.random.Generator, optimizer) -> None:
+    value = rng.normal(size=(4, 3))
+    a, b, c = rng.normal(size=(3, 3))
+    sparse = [(np.array([1, 1]), np.stack([a, b])), (np.array([2]), c[None]), (np.array([1]), c[None])]
+    result = optimizer(value, sparse, 0.1)
+    assert np.array_equal(result[[0, 3]], value[[0, 3]])
+    if optimizer is not reference.adam:  # whose bias correction counts the step between, too
+        assert result[1] == pytest.approx(optimizer(value[1], [a + b, c], 0.1))
+        assert result[2] == pytest.approx(optimizer(value[2], [c], 0.1))
+
+
+def test_lazy_adam_corrects_by_the_number_of_all_steps() -> None:
+    untouched, one = (np.empty(0, int), np.empty((0, 1))), (np.array([0]), np.array([[2.0]]))
+    late = reference.adam(np.zeros((2, 1)), [untouched, untouched, one], 0.1, epsilon=0)
+    expected = -0.1 * (0.1 * 2 / (1 - 0.9**3)) / np.sqrt(0.001 * 4 / (1 - 0.999**3))
+    assert late == pytest.approx(np.array([[expected], [0.0]]))
+
+
+def test_clipping_counts_dense_and_sparse_gradients_as_one_vector() -> None:
+    dense, sparse = np.array([[3.0]]), (np.array([5, 5]), np.array([[1.0], [3.0]]))
+    assert reference.global_norm([dense, sparse]) == pytest.approx(5)
+    clipped = reference.clip_global_norm([dense, sparse], 1.0)
+    assert reference.global_norm(clipped) == pytest.approx(1)
+    assert clipped[0] == pytest.approx(np.array([[0.6]]))
+    unchanged = reference.clip_global_norm([dense, sparse], 5.5)
+    assert np.array_equal(unchanged[0], dense)
+    assert np.array_equal(unchanged[1][1], sparse[1])
