@@ -1,6 +1,6 @@
 """Affine layer y = x W' + b, and its tanh."""
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastlm.kernels.blas cimport gemm_nn, gemm_nt, gemm_tn, real
 from fastlm.kernels.vector cimport add_matrix_vector, add_scaled, tanh_gradient, tanh_rows
@@ -44,7 +44,10 @@ def linear_backward(real[:, ::1] dinputs, const real[:, ::1] doutput, const real
         raise ValueError(
             f"dinputs ({dinputs.shape[0]}, {dinputs.shape[1]}), doutput ({N}, {doutput.shape[1]}) and weight "
             f"({H}, {D}) do not fit: expected (N, D), (N, H), (H, D)")
-    if N == 0 or D == 0 or H == 0:
+    if N == 0 or D == 0:
+        return
+    if H == 0:
+        memset(&dinputs[0, 0], 0, <size_t>(N * D) * sizeof(real))
         return
     with nogil:
         gemm_nn(&dinputs[0, 0], D, &doutput[0, 0], H, &weight[0, 0], D, N, D, H, <real>0.0)

@@ -50,7 +50,7 @@ class Call:
         return {name: arguments[name] for name in self.written if name not in self.scratch.split()}
 
 
-def make_call(name: str, dtype: type, **sizes: int) -> Call:  # noqa: PLR0914
+def make_call(name: str, dtype: type, **sizes: int) -> Call:
     """One call of the kernel `name`, with SIZES or others."""
     N, V, D, H, B, T, R, block, K = {**SIZES, **sizes}.values()
     rng = np.random.default_rng(7)

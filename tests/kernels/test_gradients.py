@@ -51,7 +51,7 @@ def check_embedding(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
 
 
 def linear(N: int, D: int, H: int) -> tuple[Array, Array, Array, Array, Callable[[], float]]:
-    """The arrays of an affine layer, the gradient of its output, and its loss."""
+    """Return the arrays of an affine layer, the gradient of its output, and its loss."""
     inputs, weight, bias, doutput, seen = draw(N, D), draw(H, D), draw(H), draw(N, H), np.empty((N, H))
 
     def loss() -> float:
@@ -208,7 +208,7 @@ def test_every_backward_kernel_is_checked() -> None:
     ("name", "gradient"), [(name, gradient) for name, (_, names, _) in CHECKS.items() for gradient in names]
 )
 @pytest.mark.parametrize(
-    "spoil", [lambda g: 1.00001 * g, lambda g: -g, lambda g: g + 1e-5], ids="scale sign add".split()
+    "spoil", [lambda g: 1.00001 * g, lambda g: -g, lambda g: g + 1e-5], ids=["scale", "sign", "add"]
 )
 def test_the_check_sees_a_gradient_that_is_wrong(name: str, gradient: str, spoil: Callable[[Array], Array]) -> None:
     kernel = getattr(kernels, name)
@@ -221,4 +221,5 @@ def test_the_check_sees_a_gradient_that_is_wrong(name: str, gradient: str, spoil
 
     check, _, grid = CHECKS[name]
     with pytest.raises(AssertionError, match="gradient elements are wrong"):
-        check(spoiled, *grid[len(grid) // 2])
+        for sizes in grid:
+            check(spoiled, *sizes)
