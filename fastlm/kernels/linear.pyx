@@ -1,6 +1,6 @@
 """Affine layer y = x W' + b, and its tanh."""
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastlm.kernels.blas cimport gemm_nn, gemm_nt, gemm_tn, real
 from fastlm.kernels.vector cimport add_matrix_vector, add_scaled, tanh_gradient, tanh_rows
@@ -44,7 +44,10 @@ def linear_backward(real[:, ::1] dinputs, const real[:, ::1] doutput, const real
         raise ValueError(
             f"dinputs ({dinputs.shape[0]}, {dinputs.shape[1]}), doutput ({N}, {doutput.shape[1]}) and weight "
             f"({H}, {D}) do not fit: expected (N, D), (N, H), (H, D)")
-    if N == 0 or D == 0 or H == 0:
+    if N == 0 or D == 0:
+        return
+    if H == 0:
+        memset(&dinputs[0, 0], 0, <size_t>(N * D) * sizeof(real))
         return
     with nogil:
         gemm_nn(&dinputs[0, 0], D, &doutput[0, 0], H, &weight[0, 0], D, N, D, H, <real>0.0)
@@ -70,10 +73,14 @@ def linear_backward_weight(
         raise ValueError(
             f"dweight ({dweight.shape[0]}, {dweight.shape[1]}), dbias ({dbias.shape[0]},), doutput "
             f"({doutput.shape[0]}, {H}) and inputs ({N}, {D}) do not fit: expected (H, D), (H,), (N, H), (N, D)")
-    if H > 1 and doutput.strides[1] != <Py_ssize_t>sizeof(real):
-        raise ValueError(f"doutput has stride {doutput.strides[1]} along its rows, expected {sizeof(real)}")
+    if (H > 1 and doutput.strides[1] != <Py_ssize_t>sizeof(real)) or (N > 1 and stride < H):
+        raise ValueError(
+            f"doutput of shape ({N}, {H}) has strides ({doutput.strides[0]}, {doutput.strides[1]}), expected its rows "
+            f"contiguous and one after the other: a C-contiguous array or a slice of columns of one")
     if N == 0 or H == 0:
         return
+    if N == 1:
+        stride = H  # the stride of a single row says nothing
     with nogil:
         if D > 0:
             gemm_tn(&dweight[0, 0], D, &doutput[0, 0], stride, &inputs[0, 0], D, H, D, N, <real>1.0)

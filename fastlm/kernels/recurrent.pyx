@@ -10,12 +10,13 @@ from fastlm.kernels.blas cimport gemm_nn, gemm_nt, real
 from fastlm.kernels.vector cimport add_matrix_vector, add_scaled, tanh_gradient, tanh_rows
 
 
-cdef inline Py_ssize_t row_stride(const real[:, :, ::1] sequence) noexcept nogil:
-    return sequence.strides[1] // <Py_ssize_t>sizeof(real)
+cdef inline Py_ssize_t row_stride(const real[:, :, :] sequence) noexcept nogil:
+    """Elements from one row of the batch to the next; H for a batch of one, whose stride says nothing."""
+    return sequence.strides[1] // <Py_ssize_t>sizeof(real) if sequence.shape[1] > 1 else sequence.shape[2]
 
 
 def elman_forward(
-    real[:, :, ::1] hidden, real[:, :, ::1] previous, const real[:, :, ::1] inputs, const real[:, ::1] initial,
+    real[:, :, :] hidden, real[:, :, :] previous, const real[:, :, :] inputs, const real[:, ::1] initial,
     const unsigned char[:, :] resets, const real[:, ::1] w_hh,
 ):
     """Run `hidden[t] = tanh(inputs[t] + previous[t] w_hh')` over T steps (Elman 1990).
@@ -35,6 +36,7 @@ def elman_forward(
     cdef Py_ssize_t stride, previous_stride
     check_sequence(hidden, T, B, H)
     check_sequence(previous, T, B, H)
+    check_sequence(inputs, T, B, H)
     check_recurrence(T, B, H, initial, resets, w_hh)
     if T == 0 or B == 0 or H == 0:
         return
@@ -57,7 +59,7 @@ def elman_forward(
 
 
 def elman_backward(
-    real[:, :, ::1] dinputs, real[:, ::1] dinitial, const real[:, :, ::1] dhidden, const real[:, :, ::1] hidden,
+    real[:, :, :] dinputs, real[:, ::1] dinitial, const real[:, :, :] dhidden, const real[:, :, :] hidden,
     const unsigned char[:, :] resets, const real[:, ::1] w_hh,
 ):
     """Propagate `dhidden` back through time to the input projections and the initial state.
@@ -77,9 +79,10 @@ def elman_backward(
     resets : (T, B) uint8
     w_hh : (H, H)
     """
-    cdef Py_ssize_t T = hidden.shape[0], B = hidden.shape[1], H = hidden.shape[2], t, i, stride, carried_stride
+    cdef Py_ssize_t T = hidden.shape[0], B = hidden.shape[1], H = hidden.shape[2], t, i, stride
     check_sequence(dinputs, T, B, H)
     check_sequence(dhidden, T, B, H)
+    check_sequence(hidden, T, B, H)
     check_recurrence(T, B, H, dinitial, resets, w_hh)
     if B == 0 or H == 0:
         return
@@ -119,11 +122,17 @@ def elman_step(real[::1] hidden, const real[::1] inputs, const real[::1] previou
         tanh_rows(&hidden[0], H)
 
 
-cdef check_sequence(const real[:, :, ::1] sequence, Py_ssize_t T, Py_ssize_t B, Py_ssize_t H):
+cdef check_sequence(const real[:, :, :] sequence, Py_ssize_t T, Py_ssize_t B, Py_ssize_t H):
+    cdef Py_ssize_t itemsize = sizeof(real)
     if sequence.shape[0] != T or sequence.shape[1] != B or sequence.shape[2] != H:
         raise ValueError(
             f"a sequence has shape ({sequence.shape[0]}, {sequence.shape[1]}, {sequence.shape[2]}), expected "
             f"({T}, {B}, {H}) like the others")
+    if (H > 1 and sequence.strides[2] != itemsize) or (B > 1 and sequence.strides[1] < H * itemsize):
+        raise ValueError(
+            f"a sequence of shape ({T}, {B}, {H}) has strides ({sequence.strides[0]}, {sequence.strides[1]}, "
+            f"{sequence.strides[2]}), expected its rows contiguous and one after the other: a C-contiguous array or "
+            f"a slice [:, start:stop] of one")
 
 
 cdef check_recurrence(

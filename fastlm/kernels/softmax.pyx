@@ -234,5 +234,8 @@ cdef check_saved(
 
 
 cdef check_blocks(Py_ssize_t V, Py_ssize_t K, Py_ssize_t block):
-    if block < 1 or K != (V + block - 1) // block:
-        raise ValueError(f"scales has {K} columns, expected one for each block of {block} of {V} words")
+    if block < 1:
+        raise ValueError(f"block is {block}, expected at least 1 word")
+    if K != (V + block - 1) // block:
+        raise ValueError(
+            f"scales has {K} columns, expected {(V + block - 1) // block}: one for each block of {block} of {V} words")

@@ -1,0 +1,47 @@
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Real = TypeVar("_Real", np.float32, np.float64)
+
+def softmax_forward(
+    log_probs: NDArray[_Real],
+    log_norms: NDArray[_Real],
+    exps: NDArray[_Real],
+    scales: NDArray[_Real],
+    hidden: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real],
+    targets: NDArray[np.int32],
+    block: int,
+) -> None: ...
+def softmax_backward(
+    dhidden: NDArray[_Real],
+    exps: NDArray[_Real],
+    scales: NDArray[_Real],
+    weight: NDArray[_Real],
+    targets: NDArray[np.int32],
+    scratch: NDArray[_Real],
+    factor: float,
+    block: int,
+) -> None: ...
+def softmax_backward_weight(
+    dweight: NDArray[_Real],
+    dbias: NDArray[_Real],
+    exps: NDArray[_Real],
+    scales: NDArray[_Real],
+    hidden: NDArray[_Real],
+    targets: NDArray[np.int32],
+    scratch: NDArray[_Real],
+    factor: float,
+    block: int,
+    k: int,
+) -> None: ...
+def softmax_log_probs(
+    log_probs: NDArray[_Real],
+    hidden: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real],
+    scratch: NDArray[_Real],
+) -> None: ...

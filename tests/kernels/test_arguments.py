@@ -1,0 +1,310 @@
+"""What holds for the arguments of every kernel: shapes, types, layout, and what becomes of what was in them."""
+
+import ast
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastlm import kernels
+
+# Sizes of which no two are alike, also when one more is added, so that an error's text can be searched for them.
+SIZES = {"N": 17, "V": 30, "D": 8, "H": 13, "B": 6, "T": 20, "R": 10, "block": 12, "K": 3}
+
+
+@dataclass(frozen=True)
+class Call:
+    """Right arguments for one kernel, in order, and how it uses those that it writes.
+
+    `longer` names the axes that may be longer than is needed, or that set a size which no other argument shares;
+    `strided` the arrays that may be slices of larger ones.
+    """
+
+    kernel: Callable[..., Any]
+    arguments: dict[str, Any]
+    overwritten: str = ""
+    added: str = ""
+    updated: str = ""
+    scratch: str = ""
+    longer: frozenset[tuple[str, int]] = frozenset()
+    strided: str = ""
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: value for name, value in self.arguments.items() if isinstance(value, np.ndarray)}
+
+    @property
+    def written(self) -> list[str]:
+        return [*self.overwritten.split(), *self.added.split(), *self.updated.split(), *self.scratch.split()]
+
+    def run(self, **changed: Any) -> dict[str, np.ndarray]:
+        """Call with copies of the arguments, some of them others; return what was written, scratch left out."""
+        arguments = {name: np.copy(a) if isinstance(a, np.ndarray) else a for name, a in self.arguments.items()}
+        arguments |= changed
+        self.kernel(*arguments.values())
+        return {name: arguments[name] for name in self.written if name not in self.scratch.split()}
+
+
+def make_call(name: str, dtype: type, **sizes: int) -> Call:
+    """One call of the kernel `name`, with SIZES or others."""
+    N, V, D, H, B, T, R, block, K = {**SIZES, **sizes}.values()
+    rng = np.random.default_rng(7)
+
+    def real(*shape: int) -> np.ndarray:
+        return rng.uniform(0.1, 1.0, shape).astype(dtype)  # positive: Adagrad's sum of squares is among them
+
+    def ids(size: int, below: int) -> np.ndarray:
+        return rng.permutation(below)[:size].astype(np.int32)
+
+    resets = (rng.random((T, B)) < 0.3).astype(np.uint8)
+    targets = ids(N, V)
+    targets[:1] = -1
+    slots = np.full(V, -1, np.int32)
+    update = {"gradient": real(R, D), "rows": ids(R, V), "scale": 0.5, "learning_rate": 0.1}
+    saved = {"exps": real(N, V), "scales": real(N, K)}
+    step = {"hidden": real(H), "inputs": real(H), "previous": real(H), "w_hh": real(H, H)}
+    output = {"log_probs": real(N), "log_norms": real(N), **saved, "hidden": real(N, H), "weight": real(V, H)}
+    calls: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "dropout_mask": ({"mask": real(D), "key": 5, "rate": 0.4}, {"overwritten": "mask", "longer": [("mask", 0)]}),
+        "dropout_forward": ({"output": real(N, D), "inputs": real(N, D), "mask": real(D)}, {"overwritten": "output"}),
+        "embedding_forward": (
+            {"output": real(N, D), "ids": ids(N, V), "table": real(V, D)},
+            {"overwritten": "output", "longer": [("table", 0)]},
+        ),
+        "embedding_backward": (
+            {"rows": ids(N, V), "drows": real(N, D), "doutput": real(N, D), "ids": ids(N, V), "slots": slots},
+            {
+                "overwritten": "rows drows",
+                "updated": "slots",
+                "longer": [("rows", 0), ("drows", 0), ("slots", 0)],
+            },
+        ),
+        "linear_forward": (
+            {"output": real(N, H), "inputs": real(N, D), "weight": real(H, D), "bias": real(H)},
+            {"overwritten": "output"},
+        ),
+        "linear_backward": (
+            {"dinputs": real(N, D), "doutput": real(N, H), "weight": real(H, D)},
+            {"overwritten": "dinputs"},
+        ),
+        "linear_backward_weight": (
+            {"dweight": real(H, D), "dbias": real(H), "doutput": real(N, H), "inputs": real(N, D)},
+            {"added": "dweight dbias", "strided": "doutput"},
+        ),
+        "linear_forward_vector": (
+            {"output": real(H), "inputs": real(D), "weight": real(H, D), "bias": real(H)},
+            {"overwritten": "output"},
+        ),
+        "tanh_forward": ({"hidden": real(N, H)}, {"updated": "hidden", "longer": [("hidden", 0), ("hidden", 1)]}),
+        "tanh_backward": (
+            {"dinputs": real(N, H), "dhidden": real(N, H), "hidden": real(N, H)},
+            {"overwritten": "dinputs"},
+        ),
+        "elman_forward": (
+            {"hidden": real(T, B, H), "previous": real(T, B, H), "inputs": real(T, B, H), "initial": real(B, H)}
+            | {"resets": resets, "w_hh": real(H, H)},
+            {"overwritten": "hidden previous", "strided": "hidden previous inputs resets"},
+        ),
+        "elman_backward": (
+            {"dinputs": real(T, B, H), "dinitial": real(B, H), "dhidden": real(T, B, H), "hidden": real(T, B, H)}
+            | {"resets": resets, "w_hh": real(H, H)},
+            {"overwritten": "dinputs dinitial", "strided": "dinputs dhidden hidden resets"},
+        ),
+        "elman_step": (step, {"overwritten": "hidden"}),
+        "softmax_forward": (
+            output | {"bias": real(V), "targets": targets, "block": block},
+            {"overwritten": "log_probs log_norms exps scales"},
+        ),
+        "softmax_backward": (
+            {"dhidden": real(N, H), **saved, "weight": real(V, H), "targets": targets, "scratch": real(N, H)}
+            | {"factor": 0.3, "block": block},
+            {"overwritten": "dhidden", "scratch": "scratch"},
+        ),
+        "softmax_backward_weight": (
+            {"dweight": real(V, H), "dbias": real(V), **saved, "hidden": real(N, H), "targets": targets}
+            | {"scratch": real(N, H), "factor": 0.3, "block": block, "k": 1},
+            {"added": "dweight dbias", "scratch": "scratch"},
+        ),
+        "softmax_log_probs": (
+            {"log_probs": real(N, V), "hidden": real(N, H), "weight": real(V, H), "bias": real(V), "scratch": real(V)},
+            {"overwritten": "log_probs", "scratch": "scratch"},
+        ),
+        "squared_norm": ({"gradient": real(R, D)}, {"longer": [("gradient", 0), ("gradient", 1)]}),
+        "sgd_update": ({"value": real(V, D), **update}, {"updated": "value", "longer": [("value", 0)]}),
+        "momentum_update": (
+            {"value": real(V, D), "velocity": real(V, D), **update, "momentum": 0.9},
+            {"updated": "value velocity"},
+        ),
+        "adagrad_update": (
+            {"value": real(V, D), "squares": real(V, D), **update, "epsilon": 1e-8},
+            {"updated": "value squares"},
+        ),
+        "adam_update": (
+            {"value": real(V, D), "mean": real(V, D), "square": real(V, D), **update}
+            | {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, "step": 3},
+            {"updated": "value mean square"},
+        ),
+    }
+    arguments, uses = calls[name]
+    uses["longer"] = frozenset(uses.get("longer", ()))
+    return Call(getattr(kernels, name), arguments, **uses)
+
+
+@pytest.fixture(params=[np.float32, np.float64])
+def dtype(request: pytest.FixtureRequest) -> type:
+    return request.param
+
+
+@pytest.fixture(params=kernels.__all__)
+def call(request: pytest.FixtureRequest, dtype: type) -> Call:
+    return make_call(request.param, dtype)
+
+
+def refused(call: Call, **changed: Any) -> str:
+    """Assert that the call raises and writes nothing; return the text of the error."""
+    arguments = call.arguments | changed
+    before = {name: array.tobytes() for name, array in call.arrays.items()}
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call.kernel(*arguments.values())
+    assert {name: array.tobytes() for name, array in call.arrays.items()} == before
+    return str(caught.value)
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+def poison(array: np.ndarray) -> np.ndarray:
+    return np.full_like(array, np.nan if array.dtype.kind == "f" else 99)
+
+
+def test_arguments_are_in_the_order_of_the_signature(call: Call) -> None:
+    assert list(call.arguments) == list(inspect.signature(call.kernel).parameters)
+
+
+def test_the_stub_beside_the_module_has_this_signature(call: Call) -> None:
+    folder = Path(kernels.__file__).parent
+    stub = folder / (call.kernel.__module__.split(".")[-1] + ".pyi")
+    functions = {node.name: node for node in ast.parse(stub.read_text()).body if isinstance(node, ast.FunctionDef)}
+    stubbed = functions[call.kernel.__name__]
+    assert [argument.arg for argument in stubbed.args.args] == list(inspect.signature(call.kernel).parameters)
+
+
+def test_read_only_inputs_are_accepted(call: Call) -> None:
+    inputs = {name: array.copy() for name, array in call.arrays.items() if name not in call.written}
+    for array in inputs.values():
+        array.setflags(write=False)
+    assert same(call.run(**inputs), call.run())
+
+
+def test_read_only_outputs_are_refused(call: Call) -> None:
+    for name in call.written:
+        array = call.arrays[name].copy()
+        array.setflags(write=False)
+        assert "read-only" in refused(call, **{name: array})
+
+
+def test_what_is_overwritten_may_hold_anything_before(call: Call) -> None:
+    names = [*call.overwritten.split(), *call.scratch.split()]
+    assert same(call.run(**{name: poison(call.arrays[name]) for name in names}), call.run())
+
+
+def test_what_is_added_to_keeps_what_it_held(call: Call) -> None:
+    names = call.added.split()
+    zeros = call.run(**{name: np.zeros_like(call.arrays[name]) for name in names})
+    for name, result in call.run().items():
+        if name in names:
+            assert zeros[name].any()
+            np.testing.assert_allclose(result, call.arrays[name] + zeros[name], rtol=1e-5)
+
+
+def test_a_wrong_size_is_refused_with_what_was_given_and_what_was_expected(call: Call) -> None:
+    for name, array in call.arrays.items():
+        for axis in range(array.ndim):
+            if (name, axis) in call.longer:
+                continue
+            shape = tuple(size + (i == axis) for i, size in enumerate(array.shape))
+            text = refused(call, **{name: np.zeros(shape, array.dtype)})
+            numbers = set(map(int, re.findall(r"\d+", text)))
+            assert {array.shape[axis], shape[axis]} <= numbers, f"{name}, axis {axis}: {text}"
+
+
+def test_too_short_is_refused_where_longer_is_not(call: Call) -> None:
+    if call.kernel is kernels.embedding_backward:
+        for name in ("rows", "drows"):
+            assert "do not fit 17 ids" in refused(call, **{name: call.arrays[name][:16]})
+
+
+def test_a_wrong_number_of_axes_is_refused(call: Call) -> None:
+    for name, array in call.arrays.items():
+        refused(call, **{name: array[None]})
+        refused(call, **{name: array[..., 0]})
+
+
+def test_a_wrong_type_is_refused(call: Call, dtype: type) -> None:
+    num_real = sum(array.dtype == dtype for array in call.arrays.values())
+    for name, array in call.arrays.items():
+        wrong: list[type] = [np.float16, np.complex64, np.int16]
+        if array.dtype != dtype or num_real > 1:
+            wrong += [np.int64, np.float32 if dtype == np.float64 else np.float64]
+        for other in wrong:
+            refused(call, **{name: array.astype(other)})
+
+
+def test_rows_that_are_not_contiguous_are_refused(call: Call) -> None:
+    for name, array in call.arrays.items():
+        if name != "resets":
+            spread = np.zeros((*array.shape, 2), array.dtype)[..., 0]
+            refused(call, **{name: spread})
+            refused(call, **{name: array[..., ::-1]})
+            if array.ndim > 1:
+                refused(call, **{name: np.asfortranarray(array)})
+
+
+def test_slices_of_a_wider_array_are_refused_or_give_the_same_bytes(call: Call) -> None:
+    for name, array in call.arrays.items():
+        if array.ndim > 1:
+            wider = np.zeros((*array.shape[:-2], array.shape[-2] + 3, array.shape[-1] + 2), array.dtype)
+            slices = wider[..., 2:-1, 1:-1]
+            slices[...] = array
+            if name in call.strided.split():
+                assert same(call.run(**{name: slices}), call.run())
+            else:
+                refused(call, **{name: slices})
+
+
+def test_rows_that_run_backwards_or_lie_on_each_other_are_refused(call: Call) -> None:
+    for name, array in call.arrays.items():
+        if array.ndim > 1 and name != "resets":
+            refused(call, **{name: array[..., ::-1, :]})
+            refused(call, **{name: np.broadcast_to(array[..., :1, :], array.shape)})
+
+
+@pytest.mark.parametrize("empty", ["N", "D", "H", "B", "T", "R"])
+@pytest.mark.parametrize("name", kernels.__all__)
+def test_empty_arrays_are_accepted(name: str, empty: str, dtype: type) -> None:
+    make_call(name, dtype, **{empty: 0}).run()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "text"),
+    [
+        ("dropout_mask", {"rate": 1.0}, "rate is 1.0, expected 0 <= rate < 1"),
+        ("dropout_mask", {"rate": -0.1}, "rate is -0.1"),
+        ("dropout_mask", {"rate": float("nan")}, "rate is nan"),
+        ("adam_update", {"step": 0}, "step is 0, expected 1 at the first step"),
+        ("softmax_forward", {"block": 0}, "block is 0, expected at least 1"),
+        ("softmax_forward", {"block": 5}, "scales has 3 columns, expected 6"),
+        ("softmax_backward", {"block": -12}, "block is -12"),
+        ("softmax_backward", {"block": 30}, "scales has 3 columns, expected 1"),
+        ("softmax_backward_weight", {"k": 3}, "k is 3, expected a block from 0 to 2"),
+        ("softmax_backward_weight", {"k": -1}, "k is -1"),
+    ],
+)
+def test_a_wrong_number_is_refused(name: str, wrong: dict[str, float], text: str) -> None:
+    assert text in refused(make_call(name, np.float32), **wrong)

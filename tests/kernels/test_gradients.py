@@ -1,0 +1,225 @@
+"""Every backward kernel against central differences of its forward kernel, in float64."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from gradcheck import check_gradient
+from numpy.typing import NDArray
+
+from fastlm import kernels
+
+Array = NDArray[np.float64]
+Kernel = Callable[..., Any]
+
+
+def draw(*shape: int) -> Array:
+    return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+def poison(*shape: int) -> Array:
+    return np.full(shape, np.nan)
+
+
+def check_dropout(kernel: Kernel, N: int, D: int) -> None:
+    inputs, mask, seen, doutput = draw(N, D), np.empty(D), np.empty((N, D)), draw(D, N).T.copy()
+    kernels.dropout_mask(mask, 3, 0.5)
+
+    def loss() -> float:
+        kernels.dropout_forward(seen, inputs, mask)
+        return float((doutput * seen).sum())
+
+    dinputs = poison(N, D)
+    kernel(dinputs, doutput, mask)
+    check_gradient(loss, inputs, dinputs)
+
+
+def check_embedding(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
+    ids, N = np.array(ids, np.int32), len(ids)
+    table, seen, doutput = draw(V, D), np.empty((N, D)), draw(N, D)
+
+    def loss() -> float:
+        kernels.embedding_forward(seen, ids, table)
+        return float((doutput * seen).sum())
+
+    rows, drows, dtable = np.full(N, -9, np.int32), poison(N, D), np.zeros((V, D))
+    count = kernel(rows, drows, doutput, ids, np.full(V, -1, np.int32))
+    dtable[rows[:count]] = drows[:count]
+    check_gradient(loss, table, dtable)
+
+
+def linear(N: int, D: int, H: int) -> tuple[Array, Array, Array, Array, Callable[[], float]]:
+    """Return the arrays of an affine layer, the gradient of its output, and its loss."""
+    inputs, weight, bias, doutput, seen = draw(N, D), draw(H, D), draw(H), draw(N, H), np.empty((N, H))
+
+    def loss() -> float:
+        kernels.linear_forward(seen, inputs, weight, bias)
+        return float((doutput * seen).sum())
+
+    return inputs, weight, bias, doutput, loss
+
+
+def check_linear(kernel: Kernel, N: int, D: int, H: int) -> None:
+    inputs, weight, _, doutput, loss = linear(N, D, H)
+    dinputs = poison(N, D)
+    kernel(dinputs, doutput, weight)
+    check_gradient(loss, inputs, dinputs)
+
+
+def check_linear_weight(kernel: Kernel, N: int, D: int, H: int) -> None:
+    inputs, weight, bias, doutput, loss = linear(N, D, H)
+    before, before_bias = draw(H, D), draw(H)
+    dweight, dbias = before.copy(), before_bias.copy()
+    kernel(dweight, dbias, doutput, inputs)
+    check_gradient(loss, weight, dweight - before)
+    check_gradient(loss, bias, dbias - before_bias)
+    dweight[...] = before
+    kernel(dweight, np.empty(0), doutput, inputs)
+    check_gradient(loss, weight, dweight - before)
+
+
+def check_tanh(kernel: Kernel, N: int, H: int) -> None:
+    inputs, dhidden, hidden = draw(N, H), draw(H, N).T.copy(), np.empty((N, H))
+
+    def loss() -> float:
+        hidden[...] = inputs
+        kernels.tanh_forward(hidden)
+        return float((dhidden * hidden).sum())
+
+    loss()
+    dinputs = poison(N, H)
+    kernel(dinputs, dhidden, hidden)
+    check_gradient(loss, inputs, dinputs)
+    in_place = dhidden.copy()
+    kernel(in_place, in_place, hidden)
+    check_gradient(loss, inputs, in_place)
+
+
+def check_elman(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
+    inputs, initial, w_hh, dhidden = draw(T, B, H), draw(B, H), draw(H, H), draw(H, B, T).T.copy()
+    hidden, previous = poison(T, B, H), poison(T, B, H)
+    where = {"none": np.zeros((T, B)), "all": np.ones((T, B)), "some": draw(T, B) > 0.3}[resets].astype(np.uint8)
+
+    def loss() -> float:
+        kernels.elman_forward(hidden, previous, inputs, initial, where, w_hh)
+        return float((dhidden * hidden).sum())
+
+    loss()
+    dinputs, dinitial, dw_hh = poison(T, B, H), poison(B, H), np.zeros((H, H))
+    kernel(dinputs, dinitial, dhidden, hidden, where, w_hh)
+    kernels.linear_backward_weight(dw_hh, np.empty(0), dinputs.reshape(-1, H), previous.reshape(-1, H))
+    check_gradient(loss, inputs, dinputs)
+    check_gradient(loss, initial, dinitial)
+    check_gradient(loss, w_hh, dw_hh)
+
+
+class Output:
+    """A softmax output layer, with the loss of its events."""
+
+    def __init__(self, N: int, V: int, H: int, block: int, targets: str) -> None:
+        self.hidden, self.weight, self.bias = draw(N, H), draw(V, H), draw(V)
+        self.targets = np.random.default_rng(N + V).integers(V, size=N).astype(np.int32)
+        self.targets[{"all": slice(0), "some": slice(0, None, 2), "none": slice(None)}[targets]] = -1
+        self.block, self.factor = block, 0.7
+        num_blocks = -(-V // block)
+        self.log_probs, self.log_norms = poison(N), poison(N)
+        self.exps, self.scales, self.scratch = poison(N, V), poison(N, num_blocks), poison(N, H)
+
+    def loss(self) -> float:
+        kernels.softmax_forward(
+            self.log_probs, self.log_norms, self.exps, self.scales, self.hidden, self.weight, self.bias, self.targets,
+            self.block,
+        )  # fmt: skip
+        return -self.factor * float(self.log_probs.sum())
+
+
+def check_softmax(kernel: Kernel, *sizes: Any) -> None:
+    layer = Output(*sizes)
+    layer.loss()
+    dhidden = poison(*layer.hidden.shape)
+    kernel(
+        dhidden, layer.exps, layer.scales, layer.weight, layer.targets, layer.scratch, layer.factor, layer.block
+    )  # fmt: skip
+    check_gradient(layer.loss, layer.hidden, dhidden)
+
+
+def check_softmax_weight(kernel: Kernel, *sizes: Any) -> None:
+    layer = Output(*sizes)
+    layer.loss()
+    before, before_bias = 1 + layer.weight, 1 + layer.bias
+    dweight, dbias = before.copy(), before_bias.copy()
+    for k in range(layer.scales.shape[1]):
+        kernel(
+            dweight, dbias, layer.exps, layer.scales, layer.hidden, layer.targets, layer.scratch, layer.factor,
+            layer.block, k,
+        )  # fmt: skip
+    check_gradient(layer.loss, layer.weight, dweight - before)
+    check_gradient(layer.loss, layer.bias, dbias - before_bias)
+
+
+TABLES = [([0], 1, 1), ([2], 4, 3), ([1, 1], 3, 17), ([4, 0, 4, 2, 4, 0], 6, 33), (list(range(5)), 5, 2)]
+ROWS = [(1, 1), (1, 7), (5, 1), (3, 17), (4, 33)]
+AFFINE = [(1, 1, 1), (1, 3, 5), (4, 1, 3), (4, 3, 1), (3, 17, 5), (5, 7, 33)]
+SEQUENCES = [
+    (T, B, H, resets)
+    for T, B, H in [(1, 1, 1), (1, 3, 5), (4, 1, 3), (4, 2, 1), (3, 2, 5), (5, 3, 3), (2, 2, 17)]
+    for resets in ("none", "some", "all")
+]
+OUTPUTS = [
+    (N, V, H, block, targets)
+    for N, V, H, block in [
+        (1, 1, 1, 1),
+        (1, 5, 3, 1),
+        (4, 2, 1, 2),
+        (3, 7, 5, 3),  # the last block is narrower
+        (4, 12, 3, 4),  # blocks divide V
+        (3, 6, 3, 20),  # one block, wider than V
+        (5, 35, 2, 17),
+    ]
+    for targets in ("all", "some", "none")
+]
+# What is checked: by which function, which of the kernel's arguments are gradients, and at which sizes.
+CHECKS: dict[str, tuple[Callable[..., None], list[str], list[Any]]] = {
+    "dropout_forward": (check_dropout, ["output"], ROWS),  # its own backward
+    "embedding_backward": (check_embedding, ["drows"], TABLES),
+    "linear_backward": (check_linear, ["dinputs"], AFFINE),
+    "linear_backward_weight": (check_linear_weight, ["dweight", "dbias"], AFFINE),
+    "tanh_backward": (check_tanh, ["dinputs"], ROWS),
+    "elman_backward": (check_elman, ["dinputs", "dinitial"], SEQUENCES),
+    "softmax_backward": (check_softmax, ["dhidden"], OUTPUTS),
+    "softmax_backward_weight": (check_softmax_weight, ["dweight", "dbias"], OUTPUTS),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [(name, sizes) for name, (_, _, grid) in CHECKS.items() for sizes in grid], ids=str
+)
+def test_the_gradient_is_that_of_the_forward_kernel(name: str, sizes: tuple[Any, ...]) -> None:
+    CHECKS[name][0](getattr(kernels, name), *sizes)
+
+
+def test_every_backward_kernel_is_checked() -> None:
+    assert {name for name in kernels.__all__ if "backward" in name} == set(CHECKS) - {"dropout_forward"}
+
+
+@pytest.mark.parametrize(
+    ("name", "gradient"), [(name, gradient) for name, (_, names, _) in CHECKS.items() for gradient in names]
+)
+@pytest.mark.parametrize(
+    "spoil", [lambda g: 1.00001 * g, lambda g: -g, lambda g: g + 1e-5], ids=["scale", "sign", "add"]
+)
+def test_the_check_sees_a_gradient_that_is_wrong(name: str, gradient: str, spoil: Callable[[Array], Array]) -> None:
+    kernel = getattr(kernels, name)
+    place = list(inspect.signature(kernel).parameters).index(gradient)
+
+    def spoiled(*arguments: Any) -> Any:
+        result = kernel(*arguments)
+        arguments[place][...] = spoil(arguments[place])
+        return result
+
+    check, _, grid = CHECKS[name]
+    with pytest.raises(AssertionError, match="gradient elements are wrong"):
+        for sizes in grid:
+            check(spoiled, *sizes)

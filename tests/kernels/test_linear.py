@@ -1,0 +1,130 @@
+"""The affine layer and its tanh against their oracles."""
+
+import numpy as np
+import pytest
+import reference
+
+from fastlm import kernels
+
+TYPES = [(np.float32, 2e-5), (np.float64, 1e-12)]
+SHAPES = [(1, 1, 1), (1, 3, 5), (4, 1, 3), (4, 3, 1), (3, 17, 5), (20, 33, 47), (7, 200, 101)]  # N, D, H
+
+
+@pytest.fixture(params=TYPES, ids=["float32", "float64"])
+def rtol(request: pytest.FixtureRequest) -> float:
+    return request.param[1]
+
+
+@pytest.fixture
+def dtype(rtol: float) -> type:
+    return np.float32 if rtol > 1e-6 else np.float64
+
+
+def draw(dtype: type, *shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(dtype)
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
+
+
+@pytest.mark.parametrize(("N", "D", "H"), SHAPES)
+def test_forward(N: int, D: int, H: int, dtype: type, rtol: float) -> None:
+    inputs, weight, bias = draw(dtype, N, D), draw(dtype, H, D), draw(dtype, H)
+    output = np.full((N, H), np.nan, dtype)
+    kernels.linear_forward(output, inputs, weight, bias)
+    expected = reference.linear_forward(wide(inputs), wide(weight), wide(bias))
+    np.testing.assert_allclose(output, expected, rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(("N", "D", "H"), SHAPES)
+def test_one_row_without_blas_is_the_batch_form(N: int, D: int, H: int, dtype: type, rtol: float) -> None:
+    inputs, weight, bias = draw(dtype, N, D), draw(dtype, H, D), draw(dtype, H)
+    batch, row = np.empty((N, H), dtype), np.full(H, np.nan, dtype)
+    kernels.linear_forward(batch, inputs, weight, bias)
+    for n in range(N):
+        kernels.linear_forward_vector(row, inputs[n], weight, bias)
+        np.testing.assert_allclose(row, batch[n], rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(("N", "D", "H"), SHAPES)
+def test_backward(N: int, D: int, H: int, dtype: type, rtol: float) -> None:
+    inputs, weight, doutput = draw(dtype, N, D), draw(dtype, H, D), draw(dtype, N, H)
+    dinputs = np.full((N, D), np.nan, dtype)
+    dweight, dbias = draw(dtype, H, D + 1)[:, 1:].copy(), draw(dtype, H)
+    before, before_bias = dweight.copy(), dbias.copy()
+    kernels.linear_backward(dinputs, doutput, weight)
+    kernels.linear_backward_weight(dweight, dbias, doutput, inputs)
+    expected = reference.linear_backward(wide(doutput), wide(inputs), wide(weight))
+    np.testing.assert_allclose(dinputs, expected[0], rtol, atol=rtol)
+    np.testing.assert_allclose(dweight, before + expected[1], rtol, atol=rtol)
+    np.testing.assert_allclose(dbias, before_bias + expected[2], rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("N", [1, 6])
+def test_the_weight_can_be_shared_by_rows(N: int, dtype: type, rtol: float) -> None:
+    H, D = 11, 5
+    doutput, inputs = draw(dtype, N, H), draw(dtype, N, D)
+    whole, shared = np.zeros((H, D), dtype), np.zeros((H, D), dtype)
+    bias, shared_bias = np.zeros(H, dtype), np.zeros(H, dtype)
+    kernels.linear_backward_weight(whole, bias, doutput, inputs)
+    for part in (slice(7, 11), slice(3, 7), slice(2, 3), slice(0, 2), slice(5, 5)):
+        kernels.linear_backward_weight(shared[part], shared_bias[part], doutput[:, part], inputs)
+    np.testing.assert_allclose(shared, whole, rtol, atol=rtol)
+    assert shared_bias.tobytes() == bias.tobytes()
+
+
+@pytest.mark.parametrize("part", [slice(0, 4), slice(3, 8), slice(10, 11)])
+def test_columns_of_a_wider_gradient_give_the_bytes_of_their_copy(part: slice, dtype: type) -> None:
+    doutput, inputs = draw(dtype, 20, 11), draw(dtype, 20, 33)
+    size = len(range(11)[part])
+    slices, copies = np.zeros((size, 33), dtype), np.zeros((size, 33), dtype)
+    kernels.linear_backward_weight(slices, np.zeros(size, dtype), doutput[:, part], inputs)
+    kernels.linear_backward_weight(copies, np.zeros(size, dtype), doutput[:, part].copy(), inputs)
+    assert slices.tobytes() == copies.tobytes()
+
+
+def test_no_bias_is_an_empty_array(dtype: type) -> None:
+    doutput, inputs = draw(dtype, 4, 3), draw(dtype, 4, 5)
+    with_bias, without = np.zeros((3, 5), dtype), np.zeros((3, 5), dtype)
+    kernels.linear_backward_weight(with_bias, np.zeros(3, dtype), doutput, inputs)
+    kernels.linear_backward_weight(without, np.zeros(0, dtype), doutput, inputs)
+    assert with_bias.tobytes() == without.tobytes()
+
+
+def test_without_inputs_the_bias_is_all(dtype: type) -> None:
+    bias, output, row = draw(dtype, 3), np.empty((2, 3), dtype), np.empty(3, dtype)
+    kernels.linear_forward(output, np.empty((2, 0), dtype), np.empty((3, 0), dtype), bias)
+    kernels.linear_forward_vector(row, np.empty(0, dtype), np.empty((3, 0), dtype), bias)
+    assert (output == bias).all()
+    assert (row == bias).all()
+
+
+def test_without_outputs_the_gradient_of_the_inputs_is_zero(dtype: type) -> None:
+    dinputs = np.full((2, 3), np.nan, dtype)
+    kernels.linear_backward(dinputs, np.empty((2, 0), dtype), np.empty((0, 3), dtype))
+    assert (dinputs == 0).all()
+
+
+@pytest.mark.parametrize(("N", "H"), [(1, 1), (1, 7), (5, 1), (4, 33)])
+def test_tanh(N: int, H: int, dtype: type, rtol: float) -> None:
+    inputs, dhidden = draw(dtype, N, H), draw(dtype, N, H + 1)[:, 1:].copy()
+    hidden, dinputs = inputs.copy(), np.full((N, H), np.nan, dtype)
+    kernels.tanh_forward(hidden)
+    kernels.tanh_backward(dinputs, dhidden, hidden)
+    np.testing.assert_allclose(hidden, reference.tanh_forward(wide(inputs)), rtol)
+    np.testing.assert_allclose(dinputs, reference.tanh_backward(wide(dhidden), wide(hidden)), rtol, atol=rtol)
+    kernels.tanh_backward(dhidden, dhidden, hidden)
+    assert dhidden.tobytes() == dinputs.tobytes()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_stays_in_its_row(bad: float, dtype: type) -> None:
+    inputs = np.ones((3, 4), dtype)
+    inputs[1, 2] = bad
+    output, row = np.empty((3, 2), dtype), np.empty(2, dtype)
+    kernels.linear_forward(output, inputs, np.ones((2, 4), dtype), np.zeros(2, dtype))
+    kernels.linear_forward_vector(row, inputs[1], np.ones((2, 4), dtype), np.zeros(2, dtype))
+    assert not np.isfinite(output[1]).any()
+    assert not np.isfinite(row).any()
+    assert (output[[0, 2]] == 4).all()
