@@ -20,9 +20,9 @@ class TinyModel:
 
     architecture = "tiny"
 
-    def __init__(self, context="sentence", *, words=WORDS, seed=0):
+    def __init__(self, context="sentence", *, words=WORDS, tokenizer="whitespace", seed=0):
         random = np.random.default_rng(seed)
-        self.vocabulary = Vocabulary(words)
+        self.vocabulary = Vocabulary(words, tokenizer=tokenizer)
         self.context = context
         num_words = len(self.vocabulary)
         self.near = random.normal(size=(num_words + 1, num_words))

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,12 +141,12 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def score(options: argparse.Namespace) -> None:
     """Print the log-probability of each line, or of each token."""
-    from fastlm.cli.lines import read_lines
     from fastlm.inference.tokens import BATCH_TOKENS, score_lines
+    from fastlm.text.source import TextReader
 
     model = _load(options)
     at_once = options.unbuffered or (options.file == "-" and sys.stdin.isatty())
-    lines = read_lines(options.file, options.errors)
+    lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
     scores = score_lines(model, lines, batch_tokens=1 if at_once else BATCH_TOKENS)
     for number, line in enumerate(scores, start=1):
         if options.json:

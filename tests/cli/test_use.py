@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import math
@@ -144,6 +145,18 @@ def test_score_of_what_is_no_text(run, fail, model, tmp_path):
     assert "line 2: invalid UTF-8" in fail("score", "m", str(path))
     assert run("score", "m", str(path), "--errors", "skip").splitlines()[1].split("\t") == ["0.000000", "0", "0", ""]
     assert run("score", "m", str(path), "--errors", "replace").splitlines()[1].endswith("\t3\t1\tthe \ufffd")
+
+
+def test_score_reads_compressed_files_and_any_line_end(run, model, text_file, tmp_path):
+    path = tmp_path / "text.gz"
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + "\r\n".join(LINES).encode()))
+    assert run("score", "m", str(path)) == run("score", "m", text_file)
+
+
+def test_only_a_line_feed_ends_a_line(run, model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("the cat\u2028sat\x0b\x85on\n", encoding="utf-8")
+    assert run("score", "m", str(path), "--json").count("\n") == 1
 
 
 def test_reserved_words_name_their_line(fail, model, tmp_path):

@@ -76,7 +76,7 @@ def test_ids_without_a_text_have_no_bits_a_character(model):
     report = evaluate(model, Corpus.from_ids(np.array([2, 3, 1, 0]), model.vocabulary))
     assert report.bits_per_character is None
     assert report.bits_per_byte is None
-    assert (report.num_tokens, report.num_sentences, report.num_words) == (4, 1, 3)
+    assert (report.num_tokens, report.num_sentences, report.num_words) == (4, 2, 3)
     assert "bits" not in str(report)
 
 

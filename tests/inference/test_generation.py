@@ -115,6 +115,14 @@ def test_unknown_words_of_the_prompt_stay_as_they_are(model):
     assert generate(model, "the dog", max_tokens=3, seed=1).startswith("the dog")
 
 
+def test_text_is_put_together_as_the_tokenizer_does():
+    model = TinyModel(words=["c", "a", "t", "▁"], tokenizer="char")
+    model.near[:] = model.far[:] = 0
+    for word, following in [("a", "t"), ("t", "▁"), ("▁", "c"), ("c", "a")]:
+        model.near[model.vocabulary[word], model.vocabulary[following]] = 50.0
+    assert generate(model, "돛 ca", max_tokens=6, seed=1) == "돛 cat cat "
+
+
 def test_the_start_is_never_generated(model):
     assert "<s>" not in generate(model, max_tokens=300, seed=1, stop_at_end=False)
 

@@ -3,6 +3,7 @@ import pytest
 from tiny_model import TinyModel
 
 from fastlm.inference.similarity import similar
+from fastlm.text.tokenizer import make_tokenizer
 
 
 @pytest.fixture
@@ -48,6 +49,12 @@ def test_an_unknown_word_gets_suggestions(model):
         similar(model, "고양")
     with pytest.raises(ValueError, match="'xylophone' is not in the model's vocabulary; give a word"):
         similar(model, "xylophone")
+
+
+def test_the_tokenizer_may_change_the_form_of_a_word():
+    model = TinyModel(tokenizer=make_tokenizer("word", lower_case=True))
+    assert similar(model, "CAT") == similar(model, "cat")
+    assert similar(model, "\u1100\u1169\u110b\u1163\u11bc\u110b\u1175") == similar(model, "고양이")
 
 
 @pytest.mark.parametrize("word", ["<unk>", "</s>", "<s>", "", "the cat"])

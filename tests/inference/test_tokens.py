@@ -125,6 +125,22 @@ def test_empty_lines_do_not_pile_up(model):
     assert next(score_lines(model, endless(), batch_tokens=10)).tokens == ()
 
 
+@pytest.mark.parametrize("context", ["sentence", "continuous"])
+def test_the_model_s_own_tokenizer_splits_the_text(context):
+    model = TinyModel(context, words=["c", "a", "t", "▁"], tokenizer="char")
+    lines = ["ca t", "  ", "돛\tc"]
+    results = list(score_lines(model, lines))
+    assert [[token.word for token in result.tokens] for result in results] == [
+        ["c", "a", "▁", "t", "</s>"],
+        [],
+        ["돛", "▁", "c", "</s>"],
+    ]
+    assert results[2].num_unknown == 1
+    assert score(model, "  ").tokens == ()
+    report = evaluate(model, Corpus.encode(lines, model.vocabulary), num_streams=1)
+    assert sum(result.log_prob for result in results) == pytest.approx(report.log_prob)
+
+
 def test_no_lines(model):
     assert list(score_lines(model, [])) == []
 
