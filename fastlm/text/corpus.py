@@ -1,0 +1,276 @@
+"""Text as ids, held in memory or memory-mapped on disk."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlm.errors import DataError, ModelFileError
+from fastlm.storage import Source, TensorWriter, read_tensors, write_tensors
+from fastlm.text.scan import Encoder, sentence_ends
+from fastlm.text.source import TextReader, TextSource
+from fastlm.text.vocabulary import Vocabulary
+
+__all__ = ["Corpus"]
+
+FORMAT = "fastlm-corpus"
+FORMAT_VERSION = 1
+
+# What a corpus knows of its text besides the ids, as the file's metadata keeps it.
+COUNTS = ("num_sentences", "num_unknown", "num_empty_lines", "num_replaced", "num_skipped")
+OPTIONAL_COUNTS = ("num_characters", "num_bytes")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Corpus:
+    """A text as one stream of ids, in which ``</s>`` closes every sentence.
+
+    Made by `encode`, `open` or `from_ids`.
+
+    Attributes
+    ----------
+    ids : ndarray of uint16 or int32, shape (num_tokens,)
+        Read-only; uint16 where the vocabulary has at most 65,536 words. Memory-mapped if the corpus is on disk.
+    vocabulary : Vocabulary
+        What the ids mean.
+    num_sentences, num_unknown : int
+        Sentences, and tokens that are ``<unk>``.
+    num_empty_lines : int
+        Lines without a word, which give nothing.
+    num_characters, num_bytes : int or None
+        Of the text as it was read, one for every line end, also for a missing last one, and empty lines included;
+        without a byte-order mark and skipped lines. None where the text is not known.
+    num_replaced : int
+        Characters U+FFFD that ``errors="replace"`` put in place of invalid UTF-8 and NUL.
+    num_skipped : int
+        Lines that ``errors="skip"`` left out for that.
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary(["the", "cat", "sat"])
+    >>> corpus = Corpus.encode(["the cat sat", "the dog sat"], vocabulary)
+    >>> corpus.ids
+    array([2, 3, 4, 1, 2, 0, 4, 1], dtype=uint16)
+    >>> corpus.num_tokens, corpus.num_sentences, corpus.num_unknown
+    (8, 2, 1)
+    """
+
+    ids: NDArray[Any]
+    vocabulary: Vocabulary
+    num_sentences: int
+    num_unknown: int
+    num_empty_lines: int = 0
+    num_characters: int | None = None
+    num_bytes: int | None = None
+    num_replaced: int = 0
+    num_skipped: int = 0
+
+    @classmethod
+    def encode(
+        cls, source: TextSource, vocabulary: Vocabulary, *, path: Source | None = None, errors: str = "strict"
+    ) -> Self:
+        """Turn text into ids, with the vocabulary's tokenizer.
+
+        Parameters
+        ----------
+        source : str, path-like or iterable of str
+            A str is always a path ("-" is standard input; .gz, .xz and .zst are decompressed); any other iterable
+            yields lines of text.
+        vocabulary : Vocabulary
+        path : str or path-like, optional
+            Write the corpus there, in bounded memory, and map it from there. Without it, the ids are held in memory.
+        errors : {"strict", "replace", "skip"}
+            What to do about invalid UTF-8 and NUL: raise DataError, put U+FFFD in their place, or leave out the line.
+
+        Returns
+        -------
+        Corpus
+
+        Raises
+        ------
+        DataError
+            If the text cannot be used, or holds no word.
+        FileError
+            If a file cannot be read or written.
+        """
+        reader = TextReader(source, errors)
+        dtype = _id_type(vocabulary)
+        encoder = Encoder(reader.name, vocabulary.table, dtype)
+        blocks = reader.scan(encoder, vocabulary.tokenizer)
+        if path is None:
+            ids = np.concatenate([np.empty(0, dtype), *blocks])
+            return cls(_read_only(ids), vocabulary, **_counts(reader, encoder))
+        with TensorWriter(path, "ids", dtype, _metadata(vocabulary)) as writer:
+            for block in blocks:
+                writer.append(block)
+            writer.metadata.update({name: str(count) for name, count in _counts(reader, encoder).items()})
+        return cls.open(path, vocabulary, verify=False)
+
+    @classmethod
+    def open(cls, path: Source, vocabulary: Vocabulary, *, verify: bool = True) -> Self:
+        """Map a corpus file that `encode` or `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+        vocabulary : Vocabulary
+            The one that the text was encoded with.
+        verify : bool, default True
+            Read the whole file once, to check it and its ids. Without, nothing is read before it is used: for files
+            that are known to be whole.
+
+        Returns
+        -------
+        Corpus
+
+        Raises
+        ------
+        DataError
+            If it was encoded with another vocabulary.
+        ModelFileError
+            If it is damaged, not a corpus, or of a newer version.
+        FileError
+            If it cannot be read.
+        """
+        file = read_tensors(path, verify=verify)
+        name, known = os.fspath(path), file.metadata
+        if known.get("format") != FORMAT:
+            raise ModelFileError(
+                f"cannot use {name!r} as a corpus: its format is {known.get('format')!r}, expected {FORMAT!r}"
+            )
+        if known.get("version") != str(FORMAT_VERSION):
+            raise ModelFileError(
+                f"cannot use {name!r}: it has version {known.get('version')!r} of the format, this fastlm reads version "
+                f"{FORMAT_VERSION}; install a newer fastlm, or encode the text again"
+            )
+        if known.get("vocabulary") != vocabulary.fingerprint():
+            raise DataError(
+                f"cannot use {name!r}: it was encoded with another vocabulary or tokenizer; expected the fingerprint "
+                f"{vocabulary.fingerprint()[:12]}…, got {str(known.get('vocabulary'))[:12]}…: give the vocabulary that "
+                f"it was encoded with, or encode the text again"
+            )
+        ids = file.tensors.get("ids")
+        counts = {name: known.get(name, "") for name in COUNTS + OPTIONAL_COUNTS}
+        if (
+            ids is None
+            or ids.ndim != 1
+            or len(ids) == 0
+            or ids.dtype != _id_type(vocabulary)
+            or (verify and not 0 <= ids.min() <= ids.max() < len(vocabulary))
+            or not all(count.isdecimal() or (count == "" and name in OPTIONAL_COUNTS) for name, count in counts.items())
+        ):
+            raise ModelFileError(f"cannot use {name!r}: its ids or counts are not those of a corpus; it is damaged")
+        return cls(ids, vocabulary, **{name: int(count) if count else None for name, count in counts.items()})
+
+    @classmethod
+    def from_ids(cls, ids: ArrayLike, vocabulary: Vocabulary) -> Self:
+        """Take ids that come from elsewhere.
+
+        Parameters
+        ----------
+        ids : array_like of int, shape (num_tokens,)
+            From 0 to V - 1, ``</s>`` (1) behind every sentence; the last one may be open. They are copied, except
+            from a read-only array of the right type.
+        vocabulary : Vocabulary
+
+        Returns
+        -------
+        Corpus
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        ValueError
+            If they are not a one-dimensional array of integers, or one is out of range.
+
+        Examples
+        --------
+        >>> Corpus.from_ids([2, 3, 1, 3], Vocabulary(["the", "cat"])).num_sentences
+        2
+        """
+        array = np.asarray(ids)
+        if array.size == 0:
+            raise DataError("a corpus of no ids: expected one or more")
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(f"ids of shape {array.shape} and dtype {array.dtype}: expected one dimension of integers")
+        if array.min() < 0 or array.max() >= len(vocabulary):
+            at = int(np.flatnonzero((array < 0) | (array >= len(vocabulary)))[0])
+            raise ValueError(f"ids[{at}] is {array[at]}: expected 0 to {len(vocabulary) - 1}, the vocabulary's ids")
+        array = array.astype(_id_type(vocabulary), order="C", copy=bool(array.flags.writeable))
+        num_sentences = len(sentence_ends(array, vocabulary.end_id))
+        return cls(_read_only(array), vocabulary, num_sentences, len(array) - int(np.count_nonzero(array)))
+
+    def save(self, path: Source) -> None:
+        """Write the corpus as a file for `open`.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        FileError
+            If it cannot be written; an old file is then untouched.
+        """
+        counts = {
+            name: str(getattr(self, name)) for name in COUNTS + OPTIONAL_COUNTS if getattr(self, name) is not None
+        }
+        write_tensors(path, _metadata(self.vocabulary) | counts, {"ids": self.ids})
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of ids: the words and one ``</s>`` for each sentence."""
+        return len(self.ids)
+
+    def sentence_bounds(self) -> NDArray[np.int64]:
+        """Find where sentences end.
+
+        Returns
+        -------
+        ndarray of int64, shape (num_sentences,)
+            The index in `ids` behind each sentence's ``</s>``.
+
+        Examples
+        --------
+        >>> Corpus.from_ids([2, 3, 1, 3, 1], Vocabulary(["the", "cat"])).sentence_bounds()
+        array([3, 5])
+        """
+        return sentence_ends(self.ids, self.vocabulary.end_id)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"<Corpus of {self.num_tokens} tokens in {self.num_sentences} sentences>"
+
+
+def _id_type(vocabulary: Vocabulary) -> type[np.uint16 | np.int32]:
+    return np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
+
+
+def _read_only(ids: NDArray[Any]) -> NDArray[Any]:
+    view = ids.view()
+    view.flags.writeable = False
+    return view
+
+
+def _metadata(vocabulary: Vocabulary) -> dict[str, str]:
+    return {"format": FORMAT, "version": str(FORMAT_VERSION), "vocabulary": vocabulary.fingerprint()}
+
+
+def _counts(reader: TextReader, encoder: Encoder) -> dict[str, int]:
+    """Count what was encoded; there must be something."""
+    if encoder.num_sentences == 0:
+        raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
+    return {
+        "num_sentences": encoder.num_sentences,
+        "num_unknown": encoder.num_unknown,
+        "num_empty_lines": encoder.num_empty_lines - reader.num_skipped,
+        "num_characters": reader.num_characters,
+        "num_bytes": reader.num_bytes,
+        "num_replaced": reader.num_replaced,
+        "num_skipped": reader.num_skipped,
+    }

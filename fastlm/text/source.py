@@ -1,0 +1,176 @@
+"""Where text comes from: files, standard input and Python iterables, as checked blocks of UTF-8."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fastlm.errors import DataError
+from fastlm.storage import read_blocks
+from fastlm.text.scan import Scanner, check_text
+from fastlm.text.tokenizer import Tokenizer, WhitespaceTokenizer
+
+__all__ = ["TextReader", "TextSource"]
+
+logger = logging.getLogger(__name__)
+
+TextSource = str | os.PathLike[str] | Iterable[str]
+
+BLOCK_SIZE = 1 << 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+REPLACEMENT = "\ufffd"
+
+
+class TextReader:
+    """Reads a text once, hands it to a scanner, and counts what is not words.
+
+    Blocks are cut behind a space, tab or line feed, never inside a character or a word, so memory is bounded by the
+    longest word, not by the longest line. Where lines must be whole (every tokenizer but "whitespace" needs them, and
+    `errors="skip"`), it is bounded by the longest line.
+
+    Parameters
+    ----------
+    source : str, path-like or iterable of str
+        A path ("-" is standard input), or lines of text.
+    errors : {"strict", "replace", "skip"}
+        What to do about invalid UTF-8 and NUL: raise DataError; put U+FFFD in their place; leave out the whole line.
+
+    Attributes
+    ----------
+    name : str
+        The text's name in errors.
+    num_lines : int
+        Lines read so far, the skipped ones too.
+    num_characters, num_bytes : int
+        Of the text as scanned: without byte-order mark and skipped lines, one for every line end.
+    num_replaced : int
+        Characters that were put in place of what was invalid.
+    num_skipped : int
+        Lines left out.
+    """
+
+    def __init__(self, source: TextSource, errors: str = "strict") -> None:
+        if errors not in ("strict", "replace", "skip"):
+            raise ValueError(f"errors={errors!r}: expected 'strict', 'replace' or 'skip'")
+        self.errors = errors
+        self.name, self._raw_blocks = _open(source)
+        self.num_lines = 0
+        self.num_characters = 0
+        self.num_bytes = 0
+        self.num_replaced = 0
+        self.num_skipped = 0
+
+    def scan(self, scanner: Scanner, tokenizer: Tokenizer) -> Iterator[Any]:
+        """Give all text to the scanner, and yield what it returns for each block."""
+        if isinstance(tokenizer, WhitespaceTokenizer):
+            for block in self._checked_blocks(whole_lines=self.errors == "skip"):
+                yield scanner.scan(block)
+            self._drop(scanner.num_returns)
+        else:
+            for lines in self.line_blocks():
+                # What looks empty is empty, even for a tokenizer that makes tokens of white space.
+                tokens = tokenizer.tokenize_lines([line if line.strip(" \t") else "" for line in lines])
+                yield scanner.scan_tokens(tokens)
+        if self.num_replaced or self.num_skipped:
+            logger.warning(
+                "%s: %d invalid characters were replaced, %d lines left out",
+                self.name,
+                self.num_replaced,
+                self.num_skipped,
+            )
+
+    def line_blocks(self) -> Iterator[list[str]]:
+        """Yield all lines, without their ends, many at a time."""
+        for block in self._checked_blocks(whole_lines=True):
+            lines = block.decode().split("\n")[:-1]
+            self._drop(sum(line.endswith("\r") for line in lines))
+            yield [line.removesuffix("\r") for line in lines]
+
+    def _drop(self, count: int) -> None:
+        """Do not count so many ASCII characters: the second ones of "\\r\\n", and line ends of skipped lines."""
+        self.num_characters -= count
+        self.num_bytes -= count
+
+    def _checked_blocks(self, *, whole_lines: bool) -> Iterator[bytes]:
+        for block in _without_mark(_cut(self._raw_blocks, b"\n" if whole_lines else b"\n \t")):
+            checked = block
+            num_valid, num_characters = check_text(block)
+            if num_valid < len(block):
+                checked = self._mended(block, num_valid)
+                num_characters = check_text(checked)[1]
+            self.num_lines += block.count(b"\n")
+            self.num_characters += num_characters
+            self.num_bytes += len(checked)
+            if checked:
+                yield checked
+
+    def _mended(self, block: bytes, num_valid: int) -> bytes:
+        """Replace or leave out what is invalid, or raise an error that says where it is."""
+        if self.errors == "replace":
+            text = block.decode(errors="replace").replace("\0", REPLACEMENT)
+            self.num_replaced += text.count(REPLACEMENT) - block.count(REPLACEMENT.encode())
+            return text.encode()
+        if self.errors == "skip":
+            lines = [line + b"\n" for line in block.split(b"\n")[:-1]]
+            valid = [check_text(line)[0] == len(line) for line in lines]
+            self.num_skipped += valid.count(False)
+            self._drop(valid.count(False))
+            # Their line ends stay, so that the scanner counts lines as the reader of its errors does.
+            return b"".join(line if good else b"\n" for line, good in zip(lines, valid, strict=True))
+        line = self.num_lines + block.count(b"\n", 0, num_valid) + 1
+        what = "a NUL byte" if block[num_valid] == 0 else f"invalid UTF-8 (byte 0x{block[num_valid]:02x})"
+        raise DataError(
+            f"{self.name}, line {line}: {what}; expected text in UTF-8: convert the text, or pass errors='replace' to "
+            f"put U+FFFD there, or errors='skip' to leave such lines out"
+        )
+
+
+def _open(source: TextSource) -> tuple[str, Iterator[bytes]]:
+    """Name and raw blocks of a source."""
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        if not isinstance(path, str):
+            raise ValueError(f"expected a path of str, got {path!r}")
+        return "standard input" if path == "-" else path, read_blocks(path, BLOCK_SIZE)
+    if isinstance(source, bytes | bytearray | memoryview) or not isinstance(source, Iterable):
+        raise ValueError(f"expected a path or an iterable of lines (str), got {type(source).__name__}")
+    return "text", _blocks_of_lines(source)
+
+
+def _blocks_of_lines(lines: Iterable[str]) -> Iterator[bytes]:
+    pieces: list[str] = []
+    size = 0
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, str):
+            raise ValueError(f"text, line {number}: expected lines of text (str), got {type(line).__name__}")
+        pieces.append(line if line.endswith("\n") else line + "\n")
+        size += len(line)
+        if size >= BLOCK_SIZE // 4:
+            yield "".join(pieces).encode("utf-8", "surrogatepass")  # a lone surrogate is reported with its line
+            pieces, size = [], 0
+    if pieces:
+        yield "".join(pieces).encode("utf-8", "surrogatepass")
+
+
+def _cut(blocks: Iterable[bytes], separators: bytes) -> Iterator[bytes]:
+    """Cut a text again, behind one of the separators; the last line gets an end if it has none."""
+    pending: list[bytes] = []
+    last = b""
+    for block in blocks:
+        last = block[-1:]
+        end = 1 + max(block.rfind(separators[k : k + 1]) for k in range(len(separators)))
+        if end == 0:
+            pending.append(block)
+            continue
+        yield b"".join([*pending, memoryview(block)[:end]])
+        pending = [block[end:]]
+    if last not in (b"", b"\n"):
+        yield b"".join([*pending, b"\n"])
+
+
+def _without_mark(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Drop a byte-order mark; the first block holds all of it."""
+    mark = BYTE_ORDER_MARK
+    for block in blocks:
+        yield block.removeprefix(mark)
+        mark = b""

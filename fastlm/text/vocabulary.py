@@ -1,0 +1,512 @@
+"""Tokens to ids and back: the words that a model knows."""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlm.errors import DataError, ModelFileError
+from fastlm.storage import Source, atomic_write
+from fastlm.text.scan import Counter, WordTable
+from fastlm.text.source import TextReader, TextSource
+from fastlm.text.tokenizer import Tokenizer, TokenizerChoice, WhitespaceTokenizer, make_tokenizer
+
+__all__ = ["Vocabulary"]
+
+NUM_SPECIALS = 2  # <unk> and </s>, which come first in every vocabulary
+
+
+class Vocabulary:
+    """The words that a model can predict, and their ids.
+
+    Id 0 is ``<unk>``, which stands for every word that is not there, id 1 is ``</s>``, the end of a sentence; then
+    come the words. The size V counts all of these. ``<s>``, the begin of a sentence, has the id V on top: it is input
+    only, and never predicted.
+
+    A vocabulary does not change. It can be pickled and used by any number of threads at once. Two of them are equal
+    when their words and tokenizers are; counts do not matter.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Different words without the special ones, in the order of their ids.
+    counts : array_like of int, shape (V,), optional
+        How often each word was seen, those of ``<unk>`` and ``</s>`` first.
+    tokenizer : str, path-like, callable or Tokenizer, default "whitespace"
+        How text is split; see `make_tokenizer`.
+
+    Raises
+    ------
+    ValueError
+        If a word is empty, special, there twice, or could not come out of the tokenizer "whitespace"; if `counts` are
+        too few, too many or negative.
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary(["the", "cat"])
+    >>> len(vocabulary), vocabulary.words
+    (4, ('<unk>', '</s>', 'the', 'cat'))
+    >>> vocabulary.encode("the black cat")
+    array([2, 0, 3], dtype=int32)
+    """
+
+    UNKNOWN = "<unk>"
+    END = "</s>"
+    START = "<s>"
+    unknown_id = 0
+    end_id = 1
+
+    def __init__(
+        self, words: Sequence[str], counts: ArrayLike | None = None, *, tokenizer: TokenizerChoice = "whitespace"
+    ) -> None:
+        chosen = make_tokenizer(tokenizer)
+        seen: set[str] = set()
+        for number, word in enumerate(words):
+            fault = _fault(word, chosen)
+            if word in seen:
+                fault = "expected every word once; leave the second one out"
+            elif word in (self.UNKNOWN, self.END, self.START):
+                fault = "the special words have their places already; leave it out"
+            if fault:
+                raise ValueError(f"words[{number}] is {word!r}: {fault}")
+            seen.add(word)
+        encoded = [word.encode() for word in (self.UNKNOWN, self.END, *words)]
+        if counts is not None:
+            counts = np.array(counts)
+            if counts.shape != (len(encoded),) or counts.dtype.kind not in "iu" or counts.min() < 0:
+                raise ValueError(
+                    f"counts of shape {counts.shape} and dtype {counts.dtype}: expected {len(encoded)} integers, none "
+                    f"negative, one for each word, those of <unk> and </s> first"
+                )
+            counts = counts.astype(np.int64)
+        self._set(*_packed(encoded), counts, chosen)
+
+    def _set(
+        self,
+        data: NDArray[np.uint8],
+        ends: NDArray[np.int64],
+        counts: NDArray[np.int64] | None,
+        tokenizer: Tokenizer,
+    ) -> None:
+        for array in (data, ends, counts):
+            if array is not None:
+                array.flags.writeable = False
+        self._data = data
+        self._ends = ends
+        self._counts = counts
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def build(
+        cls,
+        source: TextSource,
+        *,
+        max_size: int | None = None,
+        min_count: int = 1,
+        tokenizer: TokenizerChoice = "whitespace",
+        lower_case: bool = False,
+        errors: str = "strict",
+    ) -> Self:
+        """Count the words of a text and keep the most frequent ones.
+
+        Words are ordered by count, the most frequent first, and equally frequent ones by their UTF-8 bytes. The count
+        of ``<unk>`` includes all words that were left out, that of ``</s>`` is the number of sentences.
+
+        Parameters
+        ----------
+        source : str, path-like or iterable of str
+            A str is always a path ("-" is standard input; .gz, .xz and .zst are decompressed); any other iterable
+            yields lines of text.
+        max_size : int, optional
+            Largest size, ``<unk>`` and ``</s>`` included.
+        min_count : int, default 1
+            Leave out words that are rarer.
+        tokenizer : str, path-like, callable or Tokenizer, default "whitespace"
+            See `make_tokenizer`.
+        lower_case : bool, default False
+            Turn words into lower case; for the tokenizer "word".
+        errors : {"strict", "replace", "skip"}
+            What to do about invalid UTF-8 and NUL: raise DataError, put U+FFFD in their place, or leave out the line.
+
+        Returns
+        -------
+        Vocabulary
+
+        Raises
+        ------
+        DataError
+            If the text cannot be used, or no word is left.
+        FileError
+            If it cannot be read.
+
+        Examples
+        --------
+        >>> vocabulary = Vocabulary.build(["a rose is a rose", "is it a rose"], max_size=5)
+        >>> vocabulary.words, vocabulary.counts
+        (('<unk>', '</s>', 'a', 'rose', 'is'), array([1, 2, 3, 3, 2]))
+        """
+        if max_size is not None and max_size <= NUM_SPECIALS:
+            raise ValueError(f"max_size={max_size}: expected at least 3, because <unk> and </s> are counted")
+        if min_count < 1:
+            raise ValueError(f"min_count={min_count}: expected 1 or more")
+        chosen = make_tokenizer(tokenizer, lower_case=lower_case)
+        reader = TextReader(source, errors)
+        counter = Counter(reader.name)
+        for _ in reader.scan(counter, chosen):
+            pass
+        data, ends, counts = counter.words()
+        if counter.num_sentences == 0:
+            raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
+        kept = _most_frequent(data, ends, counts, max_size, min_count)
+        if len(kept) == 0:
+            raise DataError(f"{reader.name}: no word occurs {min_count} times; give a smaller min_count")
+        order = np.concatenate([np.arange(NUM_SPECIALS), kept])
+        kept_counts = counts[order]
+        kept_counts[cls.unknown_id] += counts.sum() - kept_counts.sum()
+        vocabulary = cls.__new__(cls)
+        vocabulary._set(*_packed(_unpacked(data, ends, order)), kept_counts, chosen)
+        return vocabulary
+
+    @classmethod
+    def read(cls, path: Source, *, tokenizer: TokenizerChoice = "whitespace") -> Self:
+        r"""Read a word list: UTF-8, one word a line, with or without a tab and its count.
+
+        The order of the lines is that of the ids. ``<unk>`` and ``</s>`` may stand anywhere, or nowhere: they come
+        first all the same. A line ``<s>`` is passed over, because it is not a word to be predicted.
+
+        Parameters
+        ----------
+        path : str or path-like
+            "-" is standard input.
+        tokenizer : str, path-like, callable or Tokenizer, default "whitespace"
+            How text is split; it is not kept in the file.
+
+        Returns
+        -------
+        Vocabulary
+
+        Raises
+        ------
+        DataError
+            If a line is empty, a word is there twice or has a blank inside (with the tokenizer "whitespace"), or some
+            words have counts and others not.
+        FileError
+            If the file cannot be read.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> _ = Path("words.txt").write_text("the\ncat\n")
+        >>> Vocabulary.read("words.txt").words
+        ('<unk>', '</s>', 'the', 'cat')
+        """
+        chosen = make_tokenizer(tokenizer)
+        counted = _read_counts(path, chosen)
+        specials = [counted.pop(word, 0) for word in (cls.UNKNOWN, cls.END)]
+        if not counted:
+            raise DataError(f"{os.fspath(path)}: no word in it; expected one word a line")
+        counts = list(counted.values())
+        return cls(list(counted), None if None in counts else [*specials, *counts], tokenizer=chosen)
+
+    def write(self, path: Source) -> None:
+        """Write the words as plain text that `read` reads: one a line, with a tab and its count if there are counts.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        DataError
+            If a word has a character in it that the file cannot hold: a tab, a line end or NUL.
+        FileError
+            If the file cannot be written.
+        """
+        counts = [""] * len(self) if self._counts is None else [f"\t{count}" for count in self._counts]
+        with atomic_write(path) as file:
+            for word, count in zip(self.words, counts, strict=True):
+                if any(character in word for character in "\t\n\0") or (word.endswith("\r") and not count):
+                    raise DataError(
+                        f"cannot write {os.fspath(path)!r}: the word {word!r} does not fit in a line of text"
+                    )
+                file.write(f"{word}{count}\n".encode())
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All V words, in the order of their ids."""
+        return self._words
+
+    @functools.cached_property
+    def _words(self) -> tuple[str, ...]:
+        return tuple(map(_decoded, _unpacked(self._data, self._ends)))
+
+    @functools.cached_property
+    def table(self) -> WordTable:
+        """The words' compiled look-up, made when it is first needed."""
+        table = WordTable(self._data, self._ends)
+        if table.duplicate >= 0:
+            raise ModelFileError(f"damaged vocabulary: {self.word(table.duplicate)!r} is there twice")
+        return table
+
+    @property
+    def counts(self) -> NDArray[np.int64] | None:
+        """How often each of the V words was seen, read-only; None if that is not known."""
+        return self._counts
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """How text is split."""
+        return self._tokenizer
+
+    @property
+    def start_id(self) -> int:
+        """The id of ``<s>``: V."""
+        return len(self)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __contains__(self, word: object) -> bool:
+        return isinstance(word, str) and word != self.START and (word == self.UNKNOWN or self[word] != self.unknown_id)
+
+    def __getitem__(self, word: str) -> int:
+        """Id of a word, that of ``<unk>`` if it is not there."""
+        return int(self.table.find([word])[0])
+
+    def word(self, id: int) -> str:
+        """Word of an id from 0 to V.
+
+        Parameters
+        ----------
+        id : int
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        ValueError
+            If there is no such id.
+        """
+        if not 0 <= id <= len(self):
+            raise ValueError(f"id {id}: expected 0 to {len(self)}")
+        if id == self.start_id:
+            return self.START
+        start = self._ends[id - 1] if id else 0
+        return _decoded(self._data[start : self._ends[id]].tobytes())
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Split a line of text and look its words up.
+
+        Parameters
+        ----------
+        text : str
+            One line, with or without a line end.
+
+        Returns
+        -------
+        ndarray of int32
+            The words' ids, without ``</s>``.
+
+        Raises
+        ------
+        DataError
+            If the text holds a literal ``<s>`` or ``</s>``, NUL, or a lone surrogate.
+        ValueError
+            If there is more than one line.
+        """
+        line = text.removesuffix("\n").removesuffix("\r")
+        if "\n" in line:
+            raise ValueError(f"got {line.count(chr(10)) + 1} lines of text, expected one: encode them one by one")
+        if "\0" in line or any("\ud800" <= character <= "\udfff" for character in line):
+            raise DataError(f"text {text!r}: NUL or a lone surrogate; expected text that can be written as UTF-8")
+        ids = self.table.find(self.tokenizer.tokenize(line))
+        if np.any((ids == self.end_id) | (ids == self.start_id)):
+            raise DataError(
+                f"text {text!r}: a literal <s> or </s>; they stand for the begin and the end of a sentence, which are "
+                f"marked by line ends: remove them"
+            )
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        r"""Turn ids into readable text.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            0 to V. ``</s>`` ends a line, ``<s>`` gives nothing.
+
+        Returns
+        -------
+        str
+            Lines joined by "\n", without one at the end.
+
+        Examples
+        --------
+        >>> vocabulary = Vocabulary(["the", "cat", "sat"])
+        >>> vocabulary.decode([2, 3, 4, 1])
+        'the cat sat'
+        """
+        lines: list[list[str]] = [[]]
+        for id in ids:
+            if id == self.end_id:
+                lines.append([])
+            elif id != self.start_id:
+                lines[-1].append(self.word(id))
+        if len(lines) > 1 and not lines[-1]:
+            del lines[-1]
+        return "\n".join(map(self.tokenizer.detokenize, lines))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the words as arrays.
+
+        Returns
+        -------
+        dict of str to ndarray
+            "vocabulary.bytes": the words' UTF-8 bytes (uint8), "vocabulary.ends": where each of the V words ends in
+            them (int64), and "vocabulary.counts" (int64) if there are counts.
+        """
+        arrays: dict[str, NDArray[Any]] = {"vocabulary.bytes": self._data, "vocabulary.ends": self._ends}
+        if self._counts is not None:
+            arrays["vocabulary.counts"] = self._counts
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], tokenizer: Tokenizer) -> Self:
+        """Take the arrays of `to_arrays`, without a copy and without reading the words before they are needed.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Other arrays in it are not looked at.
+        tokenizer : Tokenizer
+
+        Returns
+        -------
+        Vocabulary
+
+        Raises
+        ------
+        ModelFileError
+            If they are not the arrays of a vocabulary.
+        """
+        data, ends, counts = (arrays.get(f"vocabulary.{name}") for name in ("bytes", "ends", "counts"))
+        if data is None or ends is None or data.dtype != np.uint8 or ends.dtype != np.int64:
+            raise ModelFileError("damaged vocabulary: expected vocabulary.bytes (uint8) and vocabulary.ends (int64)")
+        specials = (cls.UNKNOWN + cls.END).encode()
+        if (
+            data.ndim != 1
+            or ends.ndim != 1
+            or data[: len(specials)].tobytes() != specials
+            or ends[:NUM_SPECIALS].tolist() != [len(cls.UNKNOWN), len(specials)]
+            or ends[-1] != len(data)
+            or not np.all(ends[1:] > ends[:-1])
+        ):
+            raise ModelFileError("damaged vocabulary: vocabulary.bytes and vocabulary.ends do not fit together")
+        if counts is not None and (counts.dtype != np.int64 or counts.shape != ends.shape or counts.min() < 0):
+            raise ModelFileError(f"damaged vocabulary: expected vocabulary.counts (int64) of {len(ends)} words")
+        vocabulary = cls.__new__(cls)
+        vocabulary._set(*(None if array is None else array.view() for array in (data, ends, counts)), tokenizer)
+        return vocabulary
+
+    def fingerprint(self) -> str:
+        """Digest of words and tokenizer: equal for vocabularies that turn equal text into equal ids.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits (SHA-256).
+        """
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.tokenizer.spec, sort_keys=True).encode())
+        digest.update(b"\n")
+        digest.update(self._ends.astype("<i8"))
+        digest.update(self._data)
+        return digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.fingerprint() == other.fingerprint()
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_arrays, (self.to_arrays(), self.tokenizer)
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {len(self)} words, tokenizer {self.tokenizer.spec['kind']}>"
+
+
+def _fault(word: Any, tokenizer: Tokenizer) -> str | None:
+    """What is wrong with a word."""
+    if not isinstance(word, str) or not word:
+        return "expected a string of one character or more"
+    if isinstance(tokenizer, WhitespaceTokenizer) and any(blank in word for blank in " \t\n"):
+        return "a blank inside, where the tokenizer 'whitespace' splits; expected one word (a count follows a tab)"
+    if any("\ud800" <= character <= "\udfff" for character in word):
+        return "a lone surrogate; expected text that can be written as UTF-8"
+    return None
+
+
+def _read_counts(path: Source, tokenizer: Tokenizer) -> dict[str, int | None]:
+    """Words of a word list with their counts, which are None in a plain list."""
+    counts: dict[str, int | None] = {}
+    reader = TextReader(path)
+    lines = (line for block in reader.line_blocks() for line in block)
+    for number, line in enumerate(lines, start=1):
+        word, tab, digits = line.partition("\t")
+        fault = _fault(word, tokenizer)
+        if word in counts:
+            fault = f"{word!r} is there twice; expected every word once"
+        elif tab and not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+            fault = f"{digits!r} behind the tab; expected the word's count"
+        elif counts and bool(tab) != (next(iter(counts.values())) is not None):
+            fault = "some words have counts, others not; expected a tab and a count in all lines or in none"
+        if fault:
+            raise DataError(f"{reader.name}, line {number}: {fault}")
+        if word != Vocabulary.START:
+            counts[word] = int(digits) if tab else None
+    return counts
+
+
+def _packed(words: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Bytes and ends of words."""
+    data = np.frombuffer(b"".join(words), dtype=np.uint8)
+    return data, np.cumsum([len(word) for word in words], dtype=np.int64)
+
+
+def _unpacked(data: NDArray[np.uint8], ends: NDArray[np.int64], which: Any = slice(None)) -> list[bytes]:
+    """Words, by their numbers, of packed ones."""
+    starts = np.concatenate([[0], ends[:-1]])
+    raw = data.tobytes()
+    return [raw[start:end] for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)]
+
+
+def _decoded(word: bytes) -> str:
+    try:
+        return word.decode()
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"damaged vocabulary: the word {word!r} is not UTF-8") from error
+
+
+def _most_frequent(
+    data: NDArray[np.uint8], ends: NDArray[np.int64], counts: NDArray[np.int64], max_size: int | None, min_count: int
+) -> NDArray[np.int64]:
+    """Numbers of the words to keep, in the order of the vocabulary."""
+    kept = NUM_SPECIALS + np.flatnonzero(counts[NUM_SPECIALS:] >= min_count)
+    limit = len(kept) if max_size is None else max_size - NUM_SPECIALS
+    if limit < len(kept):  # only words as frequent as the last one need to be sorted
+        last = np.partition(counts[kept], -limit)[-limit]
+        kept = kept[counts[kept] >= last]
+    words = _unpacked(data, ends, kept)
+    by_bytes = kept[sorted(range(len(words)), key=words.__getitem__)]
+    return by_bytes[np.argsort(-counts[by_bytes], kind="stable")][:limit]
