@@ -112,6 +112,11 @@ class NNLM(NeuralModel):
         return [self.embedding, self.embedding_dropout, self.hidden, self.tanh, self.hidden_dropout, self.output]
 
     @property
+    def carries_state(self) -> bool:
+        """False: a window is all that is remembered, and it is read from the text itself."""
+        return False
+
+    @property
     def embeddings(self) -> FloatArray:
         """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
         return self.embedding.weight.value
@@ -185,7 +190,8 @@ class NNLM(NeuralModel):
         kernels.linear_forward_vector(h, e, self.hidden.weight.value, self.hidden.bias.value)
         kernels.tanh_forward(h[np.newaxis])
         features = np.concatenate([h, e]) if self.config["direct"] else h
-        return self.output.log_probs(features[np.newaxis])[0]
+        row: FloatArray = self.output.log_probs(features[np.newaxis])[0]
+        return row
 
     def score_ids(self, state: Window, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Window]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
