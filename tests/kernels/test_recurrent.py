@@ -24,7 +24,7 @@ class Sequence:
         self.dinitial = np.full((B, H), np.nan, dtype)
 
     def run(self, part: slice = slice(None)) -> "Sequence":
-        """Both directions for a part of the batch, in place."""
+        """Run both directions for a part of the batch, in place."""
         kernels.elman_forward(
             self.hidden[:, part], self.previous[:, part], self.inputs[:, part], self.initial[part],
             self.resets[:, part], self.w_hh,
@@ -36,7 +36,7 @@ class Sequence:
         return self
 
     def cut(self, part: slice) -> "Sequence":
-        """A part of the batch as a sequence of its own, not yet run."""
+        """Return a part of the batch as a sequence of its own."""
         other = object.__new__(Sequence)
         for name, array in vars(self).items():
             axis_of_batch = {"initial": 0, "dinitial": 0, "w_hh": None}.get(name, 1)
