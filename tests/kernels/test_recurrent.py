@@ -1,5 +1,7 @@
 """The Elman network through time against its oracle, whole, in slices of the batch, and step by step."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import reference
@@ -96,6 +98,18 @@ def test_slices_of_the_batch_are_sequences_of_their_own(shape: tuple[int, int, i
             assert one.tobytes() == other.tobytes()
     for one, other in zip(shared.results(), whole.results(), strict=True):
         np.testing.assert_allclose(one, other, TOLERANCES[dtype], atol=10 * TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_threads_that_share_the_batch_give_the_same_bytes(dtype: type) -> None:
+    parts = [slice(start, start + 5) for start in range(0, 20, 5)]
+    one, many = Sequence(6, 20, 64, dtype), Sequence(6, 20, 64, dtype)
+    for part in parts:
+        one.run(part)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(many.run, parts))
+    for result, other in zip(one.results(), many.results(), strict=True):
+        assert result.tobytes() == other.tobytes()
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)

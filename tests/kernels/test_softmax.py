@@ -1,5 +1,7 @@
 """Softmax cross-entropy against its oracle, in blocks of the vocabulary, and at the ends of the range."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import reference
@@ -146,6 +148,15 @@ def test_blocks_in_any_order_give_the_same_bytes(shape: tuple[int, int, int, int
         other = Output(*shape, dtype, no_event=slice(0, None, 3)).forward().backward_weight(other_order)
         assert other.dweight.tobytes() == first.dweight.tobytes()
         assert other.dbias.tobytes() == first.dbias.tobytes()
+
+
+def test_threads_that_share_the_blocks_give_the_same_bytes() -> None:
+    first, shared = (Output(20, 950, 33, 100, np.float32).forward() for _ in range(2))
+    first.backward_weight()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda k: shared.backward_weight([k]), range(shared.num_blocks)))
+    assert shared.dweight.tobytes() == first.dweight.tobytes()
+    assert shared.dbias.tobytes() == first.dbias.tobytes()
 
 
 def test_a_block_touches_its_own_rows_alone() -> None:
