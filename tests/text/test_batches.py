@@ -1,5 +1,6 @@
 """Streams and windows: every token is the target of one step, with the right history."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ def read(streams: Streams, length: int) -> Chunk:
 def test_continuous(corpus: FakeCorpus, num_streams: int, length: int) -> None:
     steps = read(Streams.continuous(corpus, num_streams), length)
     positions = [column[column >= 0].tolist() for column in steps.positions.T]
-    assert sum(positions, []) == list(range(len(corpus.ids)))  # contiguous parts, in their order
+    assert list(itertools.chain(*positions)) == list(range(len(corpus.ids)))  # contiguous parts, in their order
     lengths = [len(part) for part in positions]
     assert max(lengths) - min(lengths) <= 1
     inputs = np.concatenate([[END], corpus.ids[:-1]])
@@ -78,7 +79,9 @@ def test_sentences(corpus: FakeCorpus, num_streams: int, length: int, rng: Any, 
     streams = Streams.sentences(corpus, num_streams, order=order if shuffled else None)
     steps = read(streams, length)
     positions = [column[column >= 0].tolist() for column in steps.positions.T]
-    assert sum(positions, []) == [n for sentence in order for n in range(starts[sentence], stops[sentence])]
+    assert list(itertools.chain(*positions)) == [
+        n for sentence in order for n in range(starts[sentence], stops[sentence])
+    ]
     for column in range(num_streams):
         for step, position in enumerate(positions[column]):
             is_first = position in starts

@@ -50,26 +50,23 @@ def test_encode_to_disk_save_and_open(tmp_path: Path) -> None:
     for name in ("saved", "streamed"):
         corpus = Corpus.open(tmp_path / f"{name}.corpus", VOCABULARY)
         check_text_counts(corpus)
-        assert isinstance(corpus.ids.base, object)
         check_text_counts(pickle.loads(pickle.dumps(corpus)))
         metadata = read_tensors(tmp_path / f"{name}.corpus").metadata
         assert (metadata["format"], metadata["version"]) == ("fastlm-corpus", "1")
 
 
 words = st.sampled_from(["the", "cat", "dog", "<unk>", "고양이"])
-lines = st.lists(st.lists(words, max_size=5).map(" ".join), min_size=1, max_size=20).filter(lambda text: any(text))
+lines = st.lists(st.lists(words, max_size=5).map(" ".join), min_size=1, max_size=20).filter(any)
 
 
 @given(lines, st.sampled_from(["whitespace", "word", "char"]))
 def test_every_tokenizer_gives_what_it_gives_line_by_line(text: list[str], tokenizer: str) -> None:
-    vocabulary = Vocabulary.build(text, max_size=6, tokenizer=tokenizer) if set("".join(text)) else VOCABULARY
+    vocabulary = Vocabulary.build([*text, "a"], max_size=6, tokenizer=tokenizer)
     corpus = Corpus.encode(text, vocabulary)
     expected = [id for line in text if line for id in [*vocabulary.encode(line).tolist(), 1]]
     assert corpus.ids.tolist() == expected
     assert corpus.num_unknown == expected.count(0)
     assert corpus.num_empty_lines == text.count("")
-    assert vocabulary.counts is not None
-    assert np.array_equal(np.bincount(corpus.ids, minlength=len(vocabulary)), vocabulary.counts)
 
 
 def test_errors_replace_and_skip(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Splitting, counting and encoding against plain Python, however the text is cut into blocks."""
 
 import collections
+import itertools
 import random
 import re
 
@@ -31,7 +32,7 @@ def reference_lines(text: str) -> list[list[str]]:
 def blocks(text: bytes, rng: random.Random) -> list[bytes]:
     """Cut text behind some of its blanks."""
     bounds = [0, *(end.end() for end in re.finditer(rb"[ \t\n]", text) if rng.random() < 0.3), len(text)]
-    return [text[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False) if start < stop]
+    return [text[start:stop] for start, stop in itertools.pairwise(bounds) if start < stop]
 
 
 def counted(counter: Counter) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Reading text: the same lines from files, compressed files, standard input and iterables, and what is wrong in them."""
+"""Reading text: the same lines from files, compressed files, standard input and iterables; and its faults."""
 
 import gzip
 import io
@@ -85,9 +85,7 @@ def test_a_carriage_return_is_dropped_only_before_a_line_feed() -> None:
     [(b"\xff", "invalid UTF-8 (byte 0xff)"), (b"\xea\xb0", "invalid UTF-8 (byte 0xea)"), (b"\0", "a NUL byte")],
 )
 @pytest.mark.parametrize("size", [3, 1 << 20])
-def test_invalid_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bad: bytes, what: str, size: int
-) -> None:
+def test_invalid_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bytes, what: str, size: int) -> None:
     monkeypatch.setattr(fastlm.text.source, "BLOCK_SIZE", size)
     path = tmp_path / "text.txt"
     path.write_bytes(b"one\ntwo \ntwo " + bad + b" three\nfour " + bad)

@@ -23,7 +23,7 @@ def split_at_commas(line: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tokenizer_json() -> str:
-    """A small byte-level BPE tokenizer."""
+    """Train a small BPE tokenizer."""
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
@@ -47,7 +47,10 @@ def test_whitespace_splits_at_spaces_and_tabs_only(line: str) -> None:
     [
         ("It's 3.5 km, isn't it?", ["It's", "3.5", "km", ",", "isn't", "it", "?"]),
         ("$1,000.50 (well-known)...", ["$", "1,000.50", "(", "well-known", ")", ".", ".", "."]),
-        ("a- -b 'c' d. 5. v1.5 e.g.", "a - - b ' c ' d . 5 . v1.5 e . g .".split()),
+        (
+            "a- -b 'c' d. 5. v1.5 e.g.",
+            ["a", "-", "-", "b", "'", "c", "'", "d", ".", "5", ".", "v1.5", "e", ".", "g", "."],
+        ),
         ("snake_case x=y", ["snake", "_", "case", "x", "=", "y"]),
         ("l’été rock’n’roll", ["l’été", "rock’n’roll"]),
         ("졸려! 그래도 이병헌도 나왔고.. 6점", ["졸려", "!", "그래도", "이병헌도", "나왔고", ".", ".", "6점"]),
@@ -195,7 +198,7 @@ def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("choice", ["words", "", 3, None])
 def test_unknown_tokenizers(choice: Any) -> None:
-    with pytest.raises(ValueError, match="unknown tokenizer .*: expected 'whitespace', 'word', 'char'"):
+    with pytest.raises(ValueError, match=r"unknown tokenizer .*: expected 'whitespace', 'word', 'char'"):
         make_tokenizer(choice)
 
 

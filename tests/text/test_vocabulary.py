@@ -80,7 +80,7 @@ def test_build_refuses_what_it_cannot_use(tmp_path: Path) -> None:
         Vocabulary.build(["a", "b </s>"])
     with pytest.raises(DataError, match="text, line 1: a NUL byte"):
         Vocabulary.build(["a\0"])
-    assert Vocabulary.build(["a\0 b"], errors="replace").words[2:] == ("a\ufffd", "b")[::-1]
+    assert Vocabulary.build(["a\0 b"], errors="replace").words[2:] == ("a\ufffd", "b")
 
 
 def test_lower_case_and_other_tokenizers() -> None:
@@ -189,7 +189,7 @@ def test_equal_is_what_gives_equal_ids() -> None:
 
 def test_wrong_counts_and_words() -> None:
     for counts in ([1, 2], [1, 2, 3, -4], [1.0, 2.0, 3.0, 4.0], [[1, 2, 3, 4]]):
-        with pytest.raises(ValueError, match="counts of shape .* expected 4 integers"):
+        with pytest.raises(ValueError, match=r"counts of shape .* expected 4 integers"):
             Vocabulary(["a", "b"], counts)
     with pytest.raises(ValueError, match=r"words\[1\] is 'a b': a blank inside"):
         Vocabulary(["a", "a b"])
@@ -227,7 +227,7 @@ def test_damaged_arrays() -> None:
         Vocabulary.from_arrays(twice, whitespace).encode("ab")
     twice["vocabulary.bytes"] = np.frombuffer(b"<unk></s>ab\xffb", dtype=np.uint8)
     with pytest.raises(ModelFileError, match="is not UTF-8"):
-        Vocabulary.from_arrays(twice, whitespace).words
+        len(Vocabulary.from_arrays(twice, whitespace).words)
 
 
 def test_threads_share_a_vocabulary() -> None:
