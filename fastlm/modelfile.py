@@ -24,7 +24,7 @@ from fastlm.storage import Source, TensorFile, read_tensors, write_tensors
 from fastlm.text.tokenizer import tokenizer_from_spec
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["ModelContents", "Source", "read_model", "write_model"]
+__all__ = ["ModelContents", "read_model", "write_model"]
 
 FORMAT = "fastlm-model"
 VERSION = 1

@@ -1,5 +1,6 @@
 """What every language model offers, and what all neural ones share."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import ModelFileError
 from fastlm.inference import evaluation, generation, similarity, tokens
-from fastlm.modelfile import ModelContents, Source, write_model
+from fastlm.modelfile import ModelContents, write_model
 from fastlm.nn.layers import Layer
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, RandomParameters, StoredParameters
@@ -101,7 +102,7 @@ class LanguageModel(ABC):
         """
 
     @abstractmethod
-    def save(self, path: Source) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically."""
 
     def evaluate(
@@ -211,7 +212,7 @@ class NeuralModel(LanguageModel):
         """All parameters as named arrays: the model's own, not copies."""
         return {parameter.name: parameter.value for parameter in self.parameter_list}
 
-    def save(self, path: Source) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically.
 
         Raises

@@ -99,6 +99,12 @@ class Linear(Layer):
         weight_gradient(doutput, inputs, self.weight, self.bias, workspace)
         return dinputs
 
+    def forward_vector(self, inputs: FloatArray) -> FloatArray:
+        """Map `inputs` (D,) outside any workspace: a new (H,)."""
+        output = np.empty_like(self.bias.value)
+        kernels.linear_forward_vector(output, inputs, self.weight.value, self.bias.value)
+        return output
+
 
 class Tanh(Layer):
     """y = tanh(x), in place."""
@@ -113,6 +119,11 @@ class Tanh(Layer):
         """Overwrite the gradient of the output (N, H) by that of the inputs."""
         kernels.tanh_backward(doutput, doutput, workspace.saved[self.name])
         return doutput
+
+    def forward_vector(self, inputs: FloatArray) -> FloatArray:
+        """Overwrite `inputs` (H,) by their tanh, outside any workspace."""
+        kernels.tanh_forward(inputs[np.newaxis])
+        return inputs
 
 
 class Dropout(Layer):
