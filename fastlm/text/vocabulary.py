@@ -166,7 +166,7 @@ class Vocabulary:
             raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
         kept = most_frequent(data, ends, counts, max_size, min_count)
         if len(kept) == 0:
-            raise DataError(f"{reader.name}: no word occurs {min_count} times; give a smaller min_count")
+            raise DataError(f"{reader.name}: no word occurs {min_count} times or more; give a smaller min_count")
         order = np.concatenate([np.arange(NUM_SPECIALS), kept])
         kept_counts = counts[order]
         kept_counts[cls.unknown_id] += counts.sum() - kept_counts.sum()
@@ -313,7 +313,8 @@ class Vocabulary:
         Raises
         ------
         DataError
-            If the text holds a literal ``<s>`` or ``</s>``, NUL, or a lone surrogate.
+            If the text holds a literal ``<s>`` or ``</s>``, NUL, or a lone surrogate, or the tokenizer gives an empty
+            token.
         ValueError
             If there is more than one line.
         """
@@ -322,7 +323,10 @@ class Vocabulary:
             raise ValueError(f"got {line.count(chr(10)) + 1} lines of text, expected one: encode them one by one")
         if UNWRITABLE.search(line):
             raise DataError(f"text {text!r}: NUL or a lone surrogate; expected text that can be written as UTF-8")
-        ids = self.table.find(self.tokenizer.tokenize(line))
+        tokens = self.tokenizer.tokenize(line) if line.strip(" \t") else []
+        if "" in tokens:
+            raise DataError(f"text {text!r}: the tokenizer gave an empty token; expected one character or more in each")
+        ids = self.table.find(tokens)
         if np.any((ids == self.end_id) | (ids == self.start_id)):
             raise DataError(
                 f"text {text!r}: a literal <s> or </s>; they stand for the begin and the end of a sentence, which are "
