@@ -190,11 +190,11 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     extender = _extender()
     flag = "[\U0001f1e6-\U0001f1ff]{2}"
     # A user-perceived character, near enough to the rules of Unicode's annex 29: emoji are joined by U+200D.
-    character = rf"(?:{flag}|\S{extender}*(?:\u200d\S{extender}*)*)"
+    character = rf"(?:{flag}|\S{extender}*+(?:\u200d\S{extender}*+)*+)"
     # Zero-width joiners stand between the letters of Persian and Indic words.
-    letters = rf"[^\W_]+(?:(?:{extender}|[\u200c\u200d])+[^\W_]*)*"
+    letters = rf"[^\W_]++(?:(?:{extender}|[\u200c\u200d])++[^\W_]*+)*+"
     inner = r"(?:['’‐‑\-\u00ad]|(?<=\d)[.,](?=\d))"  # apostrophes and hyphens; points and commas between digits
-    word = rf"{letters}(?:{inner}{letters})*"
+    word = rf"{letters}(?:{inner}{letters})*+"
     return re.compile(rf"{word}|{special}|{character}"), re.compile(rf"{special}|{character}|\s")
 
 
