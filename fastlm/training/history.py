@@ -81,6 +81,10 @@ class Epoch:
         """exp(valid_loss), or None."""
         return None if self.valid_loss is None else perplexity(self.valid_loss)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures by name, perplexities among them."""
+        return asdict(self) | {"train_perplexity": self.train_perplexity, "valid_perplexity": self.valid_perplexity}
+
     def __str__(self) -> str:
         valid = "" if self.valid_loss is None else f", validation perplexity {self.valid_perplexity:.2f}"
         mark = " (best)" if self.best and valid else ""
@@ -153,8 +157,7 @@ class Log:
 
     def epoch(self, epoch: Epoch) -> None:
         """Append an epoch."""
-        perplexities = {"train_perplexity": epoch.train_perplexity, "valid_perplexity": epoch.valid_perplexity}
-        self.write("epoch", **asdict(epoch), **perplexities)
+        self.write("epoch", **epoch.to_dict())
 
 
 def perplexity(loss: float) -> float:

@@ -102,7 +102,8 @@ class Trainer:
         if bptt_len is not None and isinstance(model, NNLM):
             raise ValueError(f"bptt_len is {bptt_len}, but an NNLM has no recurrence; leave it out")
         self.model = model
-        self.batch_size = _at_least_one("batch_size", batch_size or (256 if isinstance(model, NNLM) else 20))
+        usual = 256 if isinstance(model, NNLM) else 20
+        self.batch_size = _at_least_one("batch_size", usual if batch_size is None else batch_size)
         self.bptt_len = _at_least_one("bptt_len", 35 if bptt_len is None else bptt_len)
         self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
         self.momentum = momentum
@@ -258,9 +259,9 @@ class _Run:
             self.trainer.callback(event)
 
     def _report(self, epoch: Epoch) -> None:
-        self.history.epochs.append(epoch)
         if epoch.best:
             self.best.keep(self._info(epoch))
+        self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
         if self.trainer.progress:
             announce(str(epoch))
         else:
@@ -269,7 +270,16 @@ class _Run:
 
     def _info(self, epoch: Epoch | None) -> dict[str, Any]:
         """Describe the run for the model file; no times, so that equal models are equal bytes."""
-        names = ("batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "max_grad_norm", "seed")
+        names = (
+            "batch_size",
+            "bptt_len",
+            "optimizer",
+            "learning_rate",
+            "momentum",
+            "schedule",
+            "max_grad_norm",
+            "seed",
+        )
         info = {name: getattr(self.trainer, name) for name in names}
         info |= {"epochs": self.epochs, "train_tokens": self.train.num_tokens}
         if epoch is not None:
