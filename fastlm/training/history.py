@@ -9,7 +9,7 @@ from typing import IO, Any, Self
 
 from fastlm.storage.files import Source, system_failures
 
-__all__ = ["Epoch", "History", "Log", "Step"]
+__all__ = ["Epoch", "History", "Log", "Step", "finite", "perplexity"]
 
 STEPS_PER_LINE = 100
 
@@ -146,7 +146,7 @@ class Log:
     def write(self, event: str, **values: Any) -> None:
         """Append one line; numbers that are not finite become null."""
         if self._file is not None:
-            line = {"event": event} | {name: _finite(value) for name, value in values.items()}
+            line = {"event": event} | {name: finite(value) for name, value in values.items()}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._file.flush()
 
@@ -168,5 +168,6 @@ def perplexity(loss: float) -> float:
         return math.inf
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return None in place of a number that is not finite, which JSON lacks."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

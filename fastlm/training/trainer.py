@@ -17,7 +17,7 @@ from fastlm.progress import Progress, announce
 from fastlm.storage import Source, check_writable
 from fastlm.text.corpus import Corpus
 from fastlm.training.best import Best
-from fastlm.training.history import Epoch, History, Log, Step, perplexity
+from fastlm.training.history import Epoch, History, Log, Step, finite, perplexity
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
@@ -285,7 +285,7 @@ class _Run:
         if epoch is not None:
             kept = asdict(epoch)
             info |= {name: kept[name] for name in ("epoch", "step", "train_loss", "valid_loss")}
-        return {"training": info}
+        return {"training": {name: finite(value) for name, value in info.items()}}
 
     def _make_optimizer(self) -> Optimizer:
         trainer = self.trainer
