@@ -17,7 +17,7 @@ from fastlm.progress import Progress, announce
 from fastlm.storage import Source, check_writable
 from fastlm.text.corpus import Corpus
 from fastlm.training.best import Best
-from fastlm.training.history import Epoch, History, Log, Step, perplexity
+from fastlm.training.history import Epoch, History, Log, Step, finite, perplexity
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
@@ -106,7 +106,8 @@ class Trainer:
         if bptt_len is not None and isinstance(model, NNLM):
             raise ValueError(f"bptt_len is {bptt_len}, but an NNLM has no recurrence; leave it out")
         self.model = model
-        self.batch_size = _at_least_one("batch_size", batch_size or (256 if isinstance(model, NNLM) else 20))
+        usual = 256 if isinstance(model, NNLM) else 20
+        self.batch_size = _at_least_one("batch_size", usual if batch_size is None else batch_size)
         self.bptt_len = _at_least_one("bptt_len", 35 if bptt_len is None else bptt_len)
         self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
         self.momentum = momentum
@@ -262,9 +263,9 @@ class _Run:
             self.trainer.callback(event)
 
     def _report(self, epoch: Epoch) -> None:
-        self.history.epochs.append(epoch)
         if epoch.best:
             self.best.keep(self._info(epoch))
+        self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
         if self.trainer.progress:
             announce(str(epoch))
         else:
@@ -273,12 +274,26 @@ class _Run:
 
     def _info(self, epoch: Epoch | None) -> dict[str, Any]:
         """Describe the run for the model file; no times, so that equal models are equal bytes."""
+<<<<<<< HEAD
         info = {name: getattr(self.trainer, name) for name in OPTIONS_KEPT}
+=======
+        names = (
+            "batch_size",
+            "bptt_len",
+            "optimizer",
+            "learning_rate",
+            "momentum",
+            "schedule",
+            "max_grad_norm",
+            "seed",
+        )
+        info = {name: getattr(self.trainer, name) for name in names}
+>>>>>>> clitrain
         info |= {"epochs": self.epochs, "train_tokens": self.train.num_tokens}
         if epoch is not None:
             kept = asdict(epoch)
             info |= {name: kept[name] for name in ("epoch", "step", "train_loss", "valid_loss")}
-        return {"training": info}
+        return {"training": {name: finite(value) for name, value in info.items()}}
 
     def _make_optimizer(self) -> Optimizer:
         trainer = self.trainer
