@@ -80,5 +80,3 @@ def product_rate() -> float:
         a @ a
         seconds.append(time.perf_counter() - began)
     return 2 * 2048**3 / min(seconds) / 1e9
-
-

@@ -274,21 +274,7 @@ class _Run:
 
     def _info(self, epoch: Epoch | None) -> dict[str, Any]:
         """Describe the run for the model file; no times, so that equal models are equal bytes."""
-<<<<<<< HEAD
         info = {name: getattr(self.trainer, name) for name in OPTIONS_KEPT}
-=======
-        names = (
-            "batch_size",
-            "bptt_len",
-            "optimizer",
-            "learning_rate",
-            "momentum",
-            "schedule",
-            "max_grad_norm",
-            "seed",
-        )
-        info = {name: getattr(self.trainer, name) for name in names}
->>>>>>> clitrain
         info |= {"epochs": self.epochs, "train_tokens": self.train.num_tokens}
         if epoch is not None:
             kept = asdict(epoch)
