@@ -39,6 +39,14 @@ def load(
         If the file cannot be read.
     ModelFileError
         If it is damaged, was written by a newer version, or is not a model.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> model = fastlm.NNLM(fastlm.Vocabulary(["the", "cat"]), context_size=2, embedding_dim=4, hidden_size=8)
+    >>> model.save("cat.fastlm")
+    >>> fastlm.load("cat.fastlm").predict("the", k=1) == model.predict("the", k=1)
+    True
     """
     contents = read_model(path, verify=verify, tokenizer=tokenizer)
     if contents.architecture not in ARCHITECTURES:

@@ -40,6 +40,16 @@ class LanguageModel(ABC):
         The constructor's arguments.
     info : dict
         How it was trained; free for more, as JSON has it.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> model = fastlm.NNLM(fastlm.Vocabulary(["the", "cat"]), context_size=2, embedding_dim=4, hidden_size=8)
+    >>> isinstance(model, fastlm.LanguageModel)
+    True
+    >>> state = model.advance(model.start(), model.vocabulary["the"])
+    >>> model.log_probs(state).shape
+    (4,)
     """
 
     architecture: ClassVar[str]

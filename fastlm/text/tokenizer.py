@@ -27,7 +27,16 @@ EXPECTED = "expected 'whitespace', 'word', 'char', the path of a Hugging Face to
 
 
 class Tokenizer(ABC):
-    """Splits lines of text into tokens; immutable, and equal to any other of the same `spec`."""
+    """Splits lines of text into tokens; immutable, and equal to any other of the same `spec`.
+
+    Examples
+    --------
+    >>> tokenizer = make_tokenizer("word", lower_case=True)
+    >>> tokenizer.tokenize("The cat's 1,000 hats.")
+    ['the', "cat's", '1,000', 'hats', '.']
+    >>> tokenizer.detokenize(["나는", "학교에", "간다", "."])
+    '나는 학교에 간다.'
+    """
 
     @property
     @abstractmethod

@@ -78,9 +78,9 @@ class Trainer:
     >>> vocabulary = fastlm.Vocabulary.build(text)
     >>> corpus = fastlm.Corpus.encode(text, vocabulary)
     >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=8, hidden_size=16)
-    >>> history = fastlm.Trainer(model, batch_size=16, threads=1).fit(corpus, corpus, epochs=3)
-    >>> history.best.valid_perplexity < 3
-    True
+    >>> history = fastlm.Trainer(model, batch_size=16, learning_rate=0.01).fit(corpus, corpus, epochs=5)
+    >>> history.ended, len(history.epochs), history.best.valid_perplexity < 2
+    ('finished', 5, True)
     """
 
     def __init__(
