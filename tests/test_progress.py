@@ -25,10 +25,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-@pytest.fixture
-def no_logging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the handlers that pytest gives the root logger."""
-    monkeypatch.setattr(logging.getLogger("fastlm"), "propagate", False)
+def hide_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it as if nobody had set up logging; to be called in the test, because pytest sets it up after fixtures."""
+    monkeypatch.setattr(progress.logger, "handlers", [])
+    monkeypatch.setattr(progress.logger, "propagate", False)
 
 
 def run(bar: Progress, clock: list[float], seconds: int) -> None:
@@ -123,15 +123,17 @@ def test_more_than_announced_is_no_failure(clock: list[float], caplog: pytest.Lo
 
 
 def test_what_was_asked_for_is_seen_without_any_logging_set_up(
-    no_logging: None, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    hide_handlers(monkeypatch)
     announce("epoch 1: 100 % done")
     captured = capsys.readouterr()
     assert captured.err == "epoch 1: 100 % done\n"
     assert captured.out == ""
 
 
-def test_an_announcement_keeps_an_open_bar_whole(no_logging: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_announcement_keeps_an_open_bar_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_handlers(monkeypatch)
     stderr = Terminal()
     monkeypatch.setattr(sys, "stderr", stderr)
     with Progress(10, enabled=True, description="epoch 1") as bar:
@@ -142,7 +144,8 @@ def test_an_announcement_keeps_an_open_bar_whole(no_logging: None, monkeypatch: 
         assert after.startswith("\repoch 1: ")
 
 
-def test_no_standard_error_at_all(no_logging: None, monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+def test_no_standard_error_at_all(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    hide_handlers(monkeypatch)
     monkeypatch.setattr(sys, "stderr", None)
     with Progress(10_000, enabled=True) as bar:
         run(bar, clock, 20)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlm.text.scan import fill_chunk, ngram_windows, sentence_ends
+from fastlm.text.fill import fill_chunk, ngram_windows, sentence_ends
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["Chunk", "Streams", "Windows"]
@@ -188,7 +188,7 @@ class Streams:
             left -= length
 
     def _longest(self) -> int:
-        """Steps of the longest stream."""
+        """Count the steps of the longest stream."""
         tokens = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self._stops - self._starts)])
         return int(np.diff(tokens[self._stream_ends], prepend=0).max())
 

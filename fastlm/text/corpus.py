@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import DataError, ModelFileError
 from fastlm.storage import Source, TensorWriter, read_tensors, write_tensors
-from fastlm.text.scan import Encoder, sentence_ends
+from fastlm.text.fill import sentence_ends
+from fastlm.text.scan import Encoder
 from fastlm.text.source import TextReader, TextSource
 from fastlm.text.vocabulary import Vocabulary
 
@@ -142,8 +143,8 @@ class Corpus:
             )
         if known.get("version") != str(FORMAT_VERSION):
             raise ModelFileError(
-                f"cannot use {name!r}: it has version {known.get('version')!r} of the format, this fastlm reads version "
-                f"{FORMAT_VERSION}; install a newer fastlm, or encode the text again"
+                f"cannot use {name!r}: it has version {known.get('version')!r} of the format, this fastlm reads "
+                f"version {FORMAT_VERSION}; install a newer fastlm, or encode the text again"
             )
         if known.get("vocabulary") != vocabulary.fingerprint():
             raise DataError(
@@ -162,7 +163,8 @@ class Corpus:
             or not all(count.isdecimal() or (count == "" and name in OPTIONAL_COUNTS) for name, count in counts.items())
         ):
             raise ModelFileError(f"cannot use {name!r}: its ids or counts are not those of a corpus; it is damaged")
-        return cls(ids, vocabulary, **{name: int(count) if count else None for name, count in counts.items()})
+        numbers: dict[str, Any] = {name: int(count) if count else None for name, count in counts.items()}
+        return cls(ids, vocabulary, **numbers)
 
     @classmethod
     def from_ids(cls, ids: ArrayLike, vocabulary: Vocabulary) -> Self:

@@ -1,4 +1,4 @@
-"""The compiled scanner: UTF-8 bytes are checked, split into words, counted, and turned into ids.
+"""The compiled scanner: UTF-8 bytes are split into words, counted, and turned into ids.
 
 A word is hashed once, eight bytes at a time, while its end is being looked for. Words are gathered in batches: the
 slots of a whole batch are fetched into the cache before the first of them is read. No Python object is touched in
@@ -6,10 +6,28 @@ these loops, and nothing is kept between calls but what the objects below hold.
 """
 
 cimport cython
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from fastlm.text.table cimport (
+    EMPTY,
+    END,
+    START,
+    UNKNOWN,
+    Slot,
+    Table,
+    Token,
+    WordTable,
+    as_token,
+    fill_slots,
+    hash_bytes,
+    load,
+    locate,
+    make_slots,
+    mix,
+    occupy,
+)
 
 import numpy as np
 
@@ -35,49 +53,8 @@ cdef extern from *:
 
 cdef enum:
     BATCH = 256         # tokens that are looked up together
-    PIECE = 64          # bytes that are checked together
-    UNKNOWN = 0         # the id of <unk>
-    END = 1             # the id of </s>
-    START = -1          # <s> in a table: never an id of the text
     RESERVED = 1        # what take() found: a literal <s> or </s>
     NO_MEMORY = 2       # … or not: room for one more word
-
-cdef enum Kind:         # of a slot
-    EMPTY = 0
-    SHORT = 1           # a word of up to eight bytes: equal hashes are equal words
-    LONG = 2
-
-cdef struct Slot:
-    uint64_t hash
-    int32_t index       # of the word; 0, that is <unk>, in an empty slot
-    int32_t kind
-
-cdef struct Table:
-    Slot *slots         # a power of two of them, at most half full
-    size_t mask         # their number - 1
-    int shift           # the hash's top bits choose the slot
-    Py_ssize_t size     # words
-    const uint8_t *data
-    const int64_t *ends  # word n is data[ends[n - 1]:ends[n]]
-
-cdef struct Token:
-    uint64_t hash
-    const uint8_t *start
-    Py_ssize_t length   # 0: the end of a line
-
-
-# ---- bytes --------------------------------------------------------------------------------------------------
-
-cdef inline uint64_t load(const uint8_t *at, const uint8_t *end) noexcept nogil:
-    """Up to eight bytes, the first one lowest on every machine; zeros stand for what is behind the end."""
-    cdef uint64_t bits = 0
-    cdef Py_ssize_t k
-    if end - at >= 8:
-        return (<uint64_t> at[0] | <uint64_t> at[1] << 8 | <uint64_t> at[2] << 16 | <uint64_t> at[3] << 24
-                | <uint64_t> at[4] << 32 | <uint64_t> at[5] << 40 | <uint64_t> at[6] << 48 | <uint64_t> at[7] << 56)
-    for k in range(end - at):
-        bits |= <uint64_t> at[k] << (8 * k)
-    return bits
 
 
 cdef inline uint64_t controls(uint64_t bits) noexcept nogil:
@@ -88,24 +65,6 @@ cdef inline uint64_t controls(uint64_t bits) noexcept nogil:
 cdef inline uint64_t first_bytes(uint64_t bits, int count) noexcept nogil:
     """The first `count` (0 to 7) of eight bytes."""
     return bits & ((<uint64_t> 1 << (8 * count)) - 1)
-
-
-cdef inline uint64_t mix(uint64_t bits) noexcept nogil:
-    """Spread the bits; one to one, so that no two short words share a hash."""
-    bits *= 0x9E3779B97F4A7C15ULL
-    bits ^= bits >> 32
-    return bits * 0xD6E8FEB86659FD93ULL
-
-
-cdef inline uint64_t hash_bytes(const uint8_t *at, Py_ssize_t length) noexcept nogil:
-    """The hash that split() finds for the same word."""
-    cdef const uint8_t *end = at + length
-    cdef uint64_t bits = load(at, end)
-    at += 8
-    while at < end:
-        bits = mix(bits) ^ load(at, end)
-        at += 8
-    return mix(bits)
 
 
 cdef inline bint is_blank(uint8_t byte) noexcept nogil:
@@ -161,221 +120,6 @@ cdef Py_ssize_t split(Token *tokens, const uint8_t **position, const uint8_t *en
     position[0] = start
     return count
 
-
-cdef inline bint is_plain(const uint8_t *at) noexcept nogil:
-    """Is the next piece ASCII without NUL?"""
-    cdef uint8_t high = 0
-    cdef uint8_t low = 255
-    cdef int k
-    for k in range(PIECE):
-        high |= at[k]
-        low = min(low, at[k])
-    return high < 128 and low > 0
-
-
-cdef inline Py_ssize_t character_length(const uint8_t *at, const uint8_t *end) noexcept nogil:
-    """Bytes of the character at `at`; 0: not UTF-8 (The Unicode Standard, table 3-7), or NUL."""
-    cdef uint8_t lead = at[0]
-    cdef Py_ssize_t length, k
-    if lead < 0x80:
-        return lead > 0
-    if lead < 0xC2 or lead > 0xF4:
-        return 0
-    length = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-    if end - at < length:
-        return 0
-    for k in range(1, length):
-        if at[k] & 0xC0 != 0x80:
-            return 0
-    if ((lead == 0xE0 and at[1] < 0xA0) or (lead == 0xED and at[1] > 0x9F)
-            or (lead == 0xF0 and at[1] < 0x90) or (lead == 0xF4 and at[1] > 0x8F)):
-        return 0
-    return length
-
-
-def check_text(const uint8_t[::1] text):
-    """Find the first byte that is not UTF-8, or NUL.
-
-    Parameters
-    ----------
-    text : bytes-like
-
-    Returns
-    -------
-    num_valid : int
-        Bytes before it; all of them if there is none.
-    num_characters : int
-        Characters in these bytes.
-    """
-    cdef Py_ssize_t num_characters = 0
-    cdef Py_ssize_t length = 1
-    cdef const uint8_t *start
-    cdef const uint8_t *at
-    cdef const uint8_t *end
-    cdef const uint8_t *stop
-    if text.shape[0] == 0:
-        return 0, 0
-    with nogil:
-        at = start = &text[0]
-        end = at + text.shape[0]
-        while at < end and length > 0:
-            if end - at >= PIECE and is_plain(at):
-                at += PIECE
-                num_characters += PIECE
-                continue
-            stop = min(at + PIECE, end)
-            while at < stop:
-                length = character_length(at, end)
-                if length == 0:
-                    break
-                at += length
-                num_characters += 1
-    return at - start, num_characters
-
-
-# ---- the table ----------------------------------------------------------------------------------------------
-
-cdef inline Py_ssize_t word_start(const Table *table, Py_ssize_t index) noexcept nogil:
-    return table.ends[index - 1] if index else 0
-
-
-cdef inline Slot *locate(const Table *table, const Token *token) noexcept nogil:
-    """The word's slot, or the empty one where it would stand."""
-    cdef size_t place = token.hash >> table.shift
-    cdef int32_t kind = SHORT if token.length <= 8 else LONG
-    cdef Slot *slot
-    cdef Py_ssize_t start
-    while True:
-        slot = &table.slots[place]
-        if slot.kind == EMPTY:
-            return slot
-        if slot.hash == token.hash and slot.kind == kind:
-            if kind == SHORT:
-                return slot
-            start = word_start(table, slot.index)
-            if (table.ends[slot.index] - start == token.length
-                    and memcmp(table.data + start, token.start, token.length) == 0):
-                return slot
-        place = (place + 1) & table.mask
-
-
-cdef inline void occupy(Slot *slot, const Token *token, int32_t index) noexcept nogil:
-    slot.hash = token.hash
-    slot.index = index
-    slot.kind = SHORT if token.length <= 8 else LONG
-
-
-cdef bint make_slots(Table *table, Py_ssize_t num_words) noexcept nogil:
-    """Empty slots for so many words, but for <s>, which every table knows; False without memory."""
-    cdef size_t num_slots = 16
-    cdef Token start
-    table.shift = 60
-    while num_slots < 2 * <size_t> num_words + 2:
-        num_slots *= 2
-        table.shift -= 1
-    table.mask = num_slots - 1
-    table.slots = <Slot *> calloc(num_slots, sizeof(Slot))
-    if table.slots == NULL:
-        return False
-    start.start = <const uint8_t *> "<s>"
-    start.length = 3
-    start.hash = hash_bytes(start.start, start.length)
-    occupy(locate(table, &start), &start, START)
-    return True
-
-
-cdef Py_ssize_t fill_slots(Table *table) noexcept nogil:
-    """Enter all words; the first one that is there already, or -1."""
-    cdef Py_ssize_t index
-    cdef Token token
-    cdef Slot *slot
-    for index in range(table.size):
-        token.start = table.data + word_start(table, index)
-        token.length = table.ends[index] - word_start(table, index)
-        token.hash = hash_bytes(token.start, token.length)
-        slot = locate(table, &token)
-        if slot.kind != EMPTY:
-            return index
-        occupy(slot, &token, <int32_t> index)
-    return -1
-
-
-cdef inline void as_token(Token *token, str word) except *:
-    """A Python string's own UTF-8 bytes: valid as long as the string."""
-    token.start = <const uint8_t *> PyUnicode_AsUTF8AndSize(word, &token.length)
-    token.hash = hash_bytes(token.start, token.length)
-
-
-@cython.final
-cdef class WordTable:
-    """Look words up by their bytes; read-only, so any number of threads may use it at once.
-
-    Parameters
-    ----------
-    data : array of uint8
-        The words' UTF-8 bytes, one word after the other: "<unk>" and "</s>" first, "<s>" not among them.
-    ends : array of int64
-        Where each word ends in `data`.
-
-    Attributes
-    ----------
-    duplicate : int
-        The number of the first word that stands there twice, counted at its second place; -1 if there is none.
-    """
-
-    cdef Table table
-    cdef readonly Py_ssize_t duplicate
-    cdef const uint8_t[::1] data
-    cdef const int64_t[::1] ends
-
-    def __cinit__(self, const uint8_t[::1] data, const int64_t[::1] ends):
-        self.data = data
-        self.ends = ends
-        self.table.size = ends.shape[0]
-        if self.table.size >= INT32_MAX:
-            raise ValueError(f"a vocabulary holds less than {INT32_MAX} words, got {ends.shape[0]}")
-        if self.table.size < 2:
-            raise ValueError("the first two words are <unk> and </s>: expected them, got fewer words")
-        self.table.data = &data[0]
-        self.table.ends = &ends[0]
-        with nogil:
-            if make_slots(&self.table, self.table.size):
-                self.duplicate = fill_slots(&self.table)
-        if self.table.slots == NULL:
-            raise MemoryError(f"no room for a table of {ends.shape[0]} words")
-
-    def __dealloc__(self):
-        free(self.table.slots)
-
-    def __len__(self):
-        return self.table.size
-
-    def find(self, words):
-        """Numbers of words.
-
-        Parameters
-        ----------
-        words : list of str
-
-        Returns
-        -------
-        ndarray of int32
-            0 for a word that is not there, len(table) for "<s>".
-        """
-        cdef list wanted = words
-        cdef Py_ssize_t k
-        cdef Token token
-        numbers = np.empty(len(wanted), dtype=np.int32)
-        cdef int32_t[::1] out = numbers
-        for k in range(len(wanted)):
-            as_token(&token, wanted[k])
-            out[k] = locate(&self.table, &token).index if token.length else UNKNOWN
-            if out[k] == START:
-                out[k] = <int32_t> self.table.size
-        return numbers
-
-
-# ---- one pass over a text -----------------------------------------------------------------------------------
 
 cdef class Scanner:
     """One pass over a text, block by block; not for several threads at once.
@@ -620,7 +364,7 @@ cdef class Counter(Scanner):
                 continue
             slot = locate(&self.table, &tokens[k])
             index = slot.index
-            if slot.kind == EMPTY:
+            if slot.length == EMPTY:
                 index = self.add(slot, &tokens[k])
                 if index < 0:
                     return NO_MEMORY
@@ -673,144 +417,10 @@ cdef class Counter(Scanner):
 
     cdef bint spread(self) noexcept nogil:
         """Give the words twice as many slots; False without memory."""
-        cdef Slot *old = self.table.slots
+        cdef Table old = self.table
         if not make_slots(&self.table, 2 * self.table.size):
-            self.table.slots = old
+            self.table = old
             return False
-        free(old)
+        free(old.slots)
         fill_slots(&self.table)
         return True
-
-
-# ---- from ids to batches ------------------------------------------------------------------------------------
-
-ctypedef fused id_t:
-    uint16_t
-    int32_t
-
-
-def sentence_ends(const id_t[::1] ids, int end_id):
-    """Where sentences end.
-
-    Parameters
-    ----------
-    ids : array of uint16 or int32
-        Sentences, each closed by `end_id`; the last one may be open.
-    end_id : int
-
-    Returns
-    -------
-    ndarray of int64
-        The index behind each sentence's last id.
-    """
-    cdef Py_ssize_t num_ids = ids.shape[0]
-    cdef Py_ssize_t count = 0
-    cdef Py_ssize_t n
-    with nogil:
-        for n in range(num_ids):
-            count += ids[n] == end_id
-    if num_ids and ids[num_ids - 1] != end_id:
-        count += 1
-    ends = np.empty(count, dtype=np.int64)
-    cdef int64_t[::1] out = ends
-    count = 0
-    with nogil:
-        for n in range(num_ids):
-            if ids[n] == end_id or n == num_ids - 1:
-                out[count] = n + 1
-                count += 1
-    return ends
-
-
-def ngram_windows(int32_t[:, ::1] out, const id_t[::1] ids, const int64_t[::1] positions, int start_id, int end_id,
-                  bint sentence):
-    """Copy the ids before given positions.
-
-    Parameters
-    ----------
-    out : array of int32, shape (N, C)
-        Written: out[n] = the C ids before ids[positions[n]], the nearest one last.
-    ids : array of uint16 or int32
-    positions : array of int64, shape (N,)
-    start_id, end_id : int
-        Ids of <s> and </s>.
-    sentence : bool
-        True: nothing before the sentence's first word is seen, <s> stands there. False: the text is one stream, and
-        </s> stands before its begin.
-    """
-    cdef Py_ssize_t num_ids = ids.shape[0]
-    cdef Py_ssize_t C = out.shape[1]
-    cdef Py_ssize_t N = positions.shape[0]
-    cdef Py_ssize_t n, k, at
-    cdef Py_ssize_t bad = -1
-    cdef int32_t padding = start_id if sentence else end_id
-    cdef bint inside
-    if out.shape[0] != N:
-        raise ValueError(f"out has {out.shape[0]} rows, expected one for each of the {N} positions")
-    with nogil:
-        for n in range(N):
-            at = positions[n]
-            if at < 0 or at >= num_ids:
-                bad = n
-                break
-            inside = True
-            for k in range(C - 1, -1, -1):
-                at -= 1
-                inside = inside and at >= 0 and not (sentence and ids[at] == end_id)
-                out[n, k] = ids[at] if inside else padding
-    if bad >= 0:
-        raise ValueError(f"positions[{bad}] is {positions[bad]}, expected 0 to {num_ids - 1}")
-
-
-def fill_chunk(int32_t[:, ::1] inputs, int32_t[:, ::1] targets, uint8_t[:, ::1] resets, int64_t[:, ::1] positions,
-               int64_t[::1] segments, int64_t[::1] places, const id_t[::1] ids, const int64_t[::1] starts,
-               const int64_t[::1] stops, const int64_t[::1] stream_ends, int first_id, int end_id):
-    """Read the next steps of every stream.
-
-    Parameters
-    ----------
-    inputs, targets : array of int32, shape (T, B)
-        Written: the id before each target, and the target; </s> and -1 where a stream is at its end.
-    resets : array of uint8, shape (T, B)
-        Written: 1 at a segment's first step.
-    positions : array of int64, shape (T, B)
-        Written: index of the target in `ids`, -1 where a stream is at its end.
-    segments, places : array of int64, shape (B,)
-        Moved on: the segment that each stream is in, and the index in `ids` of its next target.
-    ids : array of uint16 or int32
-    starts, stops : array of int64
-        Segments of `ids`.
-    stream_ends : array of int64, shape (B,)
-        The segment behind each stream's last one.
-    first_id : int
-        Input of a segment's first step; -1: the id before it in `ids`, and </s> where there is none.
-    end_id : int
-    """
-    cdef Py_ssize_t T = inputs.shape[0]
-    cdef Py_ssize_t B = inputs.shape[1]
-    cdef Py_ssize_t t, b, at, segment
-    with nogil:
-        for b in range(B):
-            segment = segments[b]
-            at = places[b]
-            for t in range(T):
-                if segment == stream_ends[b]:
-                    inputs[t, b] = end_id
-                    targets[t, b] = -1
-                    resets[t, b] = 0
-                    positions[t, b] = -1
-                    continue
-                resets[t, b] = at == starts[segment]
-                if resets[t, b] and (first_id >= 0 or at == 0):
-                    inputs[t, b] = first_id if first_id >= 0 else end_id
-                else:
-                    inputs[t, b] = ids[at - 1]
-                targets[t, b] = ids[at]
-                positions[t, b] = at
-                at += 1
-                if at == stops[segment]:
-                    segment += 1
-                    if segment < stream_ends[b]:
-                        at = starts[segment]
-            segments[b] = segment
-            places[b] = at

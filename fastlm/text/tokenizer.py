@@ -19,6 +19,8 @@ from fastlm.errors import DataError, FileError
 __all__ = ["Tokenizer", "TokenizerChoice", "make_tokenizer", "tokenizer_from_spec"]
 
 UNKNOWN = "<unk>"
+END = "</s>"
+START = "<s>"
 BLANK = "▁"  # stands for a space between characters, as in sentencepiece
 
 EXPECTED = "expected 'whitespace', 'word', 'char', the path of a Hugging Face tokenizer.json, or a callable"
@@ -134,8 +136,8 @@ def tokenizer_from_spec(spec: Mapping[str, Any], function: Callable[[str], Itera
     """
     if function is not None and (spec.get("kind") != "callable" or not callable(function)):
         raise ValueError(
-            f"got {function!r} for a tokenizer of kind {spec.get('kind')!r}: only one of kind 'callable' is given again, "
-            f"as that callable; leave it out"
+            f"got {function!r} for a tokenizer of kind {spec.get('kind')!r}: only one of kind 'callable' is given "
+            f"again, as that callable; leave it out"
         )
     match dict(spec):
         case {"kind": "callable", "name": str(name), **rest} if not rest:
@@ -181,7 +183,7 @@ def _marks() -> str:
 @functools.cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns of the tokens of "word" and "char"."""
-    special = r"<unk>|</?s>"
+    special = f"{UNKNOWN}|{END}|{START}"
     joiners = "\u200c\u200d"  # the zero-width ones: between letters in Persian and Indic scripts, and in emoji
     extenders = f"[{_marks()}\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]*"  # marks, skin tones, tags of flags
     flag = "[\U0001f1e6-\U0001f1ff]{2}"

@@ -11,14 +11,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import DataError, ModelFileError
-from fastlm.storage import Source, atomic_write
-from fastlm.text.scan import Counter, WordTable
+from fastlm.storage import Source
+from fastlm.text.scan import Counter
 from fastlm.text.source import TextReader, TextSource
-from fastlm.text.tokenizer import Tokenizer, TokenizerChoice, WhitespaceTokenizer, make_tokenizer
+from fastlm.text.table import WordTable
+from fastlm.text.tokenizer import END, START, UNKNOWN, Tokenizer, TokenizerChoice, make_tokenizer
+from fastlm.text.wordlist import (
+    NUM_SPECIALS,
+    UNWRITABLE,
+    check_packed,
+    check_words,
+    decode_word,
+    most_frequent,
+    pack,
+    read_words,
+    unpack,
+    write_words,
+)
 
 __all__ = ["Vocabulary"]
-
-NUM_SPECIALS = 2  # <unk> and </s>, which come first in every vocabulary
 
 
 class Vocabulary:
@@ -55,9 +66,9 @@ class Vocabulary:
     array([2, 0, 3], dtype=int32)
     """
 
-    UNKNOWN = "<unk>"
-    END = "</s>"
-    START = "<s>"
+    UNKNOWN = UNKNOWN
+    END = END
+    START = START
     unknown_id = 0
     end_id = 1
 
@@ -65,16 +76,7 @@ class Vocabulary:
         self, words: Sequence[str], counts: ArrayLike | None = None, *, tokenizer: TokenizerChoice = "whitespace"
     ) -> None:
         chosen = make_tokenizer(tokenizer)
-        seen: set[str] = set()
-        for number, word in enumerate(words):
-            fault = _fault(word, chosen)
-            if word in seen:
-                fault = "expected every word once; leave the second one out"
-            elif word in (self.UNKNOWN, self.END, self.START):
-                fault = "the special words have their places already; leave it out"
-            if fault:
-                raise ValueError(f"words[{number}] is {word!r}: {fault}")
-            seen.add(word)
+        check_words(words, chosen)
         encoded = [word.encode() for word in (self.UNKNOWN, self.END, *words)]
         if counts is not None:
             counts = np.array(counts)
@@ -84,7 +86,7 @@ class Vocabulary:
                     f"negative, one for each word, those of <unk> and </s> first"
                 )
             counts = counts.astype(np.int64)
-        self._set(*_packed(encoded), counts, chosen)
+        self._set(*pack(encoded), counts, chosen)
 
     def _set(
         self,
@@ -162,14 +164,14 @@ class Vocabulary:
         data, ends, counts = counter.words()
         if counter.num_sentences == 0:
             raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
-        kept = _most_frequent(data, ends, counts, max_size, min_count)
+        kept = most_frequent(data, ends, counts, max_size, min_count)
         if len(kept) == 0:
             raise DataError(f"{reader.name}: no word occurs {min_count} times; give a smaller min_count")
         order = np.concatenate([np.arange(NUM_SPECIALS), kept])
         kept_counts = counts[order]
         kept_counts[cls.unknown_id] += counts.sum() - kept_counts.sum()
         vocabulary = cls.__new__(cls)
-        vocabulary._set(*_packed(_unpacked(data, ends, order)), kept_counts, chosen)
+        vocabulary._set(*pack(unpack(data, ends, order)), kept_counts, chosen)
         return vocabulary
 
     @classmethod
@@ -200,18 +202,19 @@ class Vocabulary:
 
         Examples
         --------
-        >>> from pathlib import Path
-        >>> _ = Path("words.txt").write_text("the\ncat\n")
-        >>> Vocabulary.read("words.txt").words
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        ...     print("the\ncat", file=file, flush=True)
+        ...     Vocabulary.read(file.name).words
         ('<unk>', '</s>', 'the', 'cat')
         """
         chosen = make_tokenizer(tokenizer)
-        counted = _read_counts(path, chosen)
+        counted = read_words(path, chosen)
         specials = [counted.pop(word, 0) for word in (cls.UNKNOWN, cls.END)]
         if not counted:
             raise DataError(f"{os.fspath(path)}: no word in it; expected one word a line")
-        counts = list(counted.values())
-        return cls(list(counted), None if None in counts else [*specials, *counts], tokenizer=chosen)
+        counts = [count for count in (*specials, *counted.values()) if count is not None]
+        return cls(list(counted), counts if len(counts) == NUM_SPECIALS + len(counted) else None, tokenizer=chosen)
 
     def write(self, path: Source) -> None:
         """Write the words as plain text that `read` reads: one a line, with a tab and its count if there are counts.
@@ -227,14 +230,7 @@ class Vocabulary:
         FileError
             If the file cannot be written.
         """
-        counts = [""] * len(self) if self._counts is None else [f"\t{count}" for count in self._counts]
-        with atomic_write(path) as file:
-            for word, count in zip(self.words, counts, strict=True):
-                if any(character in word for character in "\t\n\0") or (word.endswith("\r") and not count):
-                    raise DataError(
-                        f"cannot write {os.fspath(path)!r}: the word {word!r} does not fit in a line of text"
-                    )
-                file.write(f"{word}{count}\n".encode())
+        write_words(path, self.words, self._counts)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -243,7 +239,7 @@ class Vocabulary:
 
     @functools.cached_property
     def _words(self) -> tuple[str, ...]:
-        return tuple(map(_decoded, _unpacked(self._data, self._ends)))
+        return tuple(map(decode_word, unpack(self._data, self._ends)))
 
     @functools.cached_property
     def table(self) -> WordTable:
@@ -299,7 +295,7 @@ class Vocabulary:
         if id == self.start_id:
             return self.START
         start = self._ends[id - 1] if id else 0
-        return _decoded(self._data[start : self._ends[id]].tobytes())
+        return decode_word(self._data[start : self._ends[id]].tobytes())
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """Split a line of text and look its words up.
@@ -324,7 +320,7 @@ class Vocabulary:
         line = text.removesuffix("\n").removesuffix("\r")
         if "\n" in line:
             raise ValueError(f"got {line.count(chr(10)) + 1} lines of text, expected one: encode them one by one")
-        if "\0" in line or any("\ud800" <= character <= "\udfff" for character in line):
+        if UNWRITABLE.search(line):
             raise DataError(f"text {text!r}: NUL or a lone surrogate; expected text that can be written as UTF-8")
         ids = self.table.find(self.tokenizer.tokenize(line))
         if np.any((ids == self.end_id) | (ids == self.start_id)):
@@ -397,22 +393,13 @@ class Vocabulary:
             If they are not the arrays of a vocabulary.
         """
         data, ends, counts = (arrays.get(f"vocabulary.{name}") for name in ("bytes", "ends", "counts"))
-        if data is None or ends is None or data.dtype != np.uint8 or ends.dtype != np.int64:
-            raise ModelFileError("damaged vocabulary: expected vocabulary.bytes (uint8) and vocabulary.ends (int64)")
-        specials = (cls.UNKNOWN + cls.END).encode()
-        if (
-            data.ndim != 1
-            or ends.ndim != 1
-            or data[: len(specials)].tobytes() != specials
-            or ends[:NUM_SPECIALS].tolist() != [len(cls.UNKNOWN), len(specials)]
-            or ends[-1] != len(data)
-            or not np.all(ends[1:] > ends[:-1])
-        ):
-            raise ModelFileError("damaged vocabulary: vocabulary.bytes and vocabulary.ends do not fit together")
+        if data is None or ends is None:
+            raise ModelFileError("damaged vocabulary: expected the arrays vocabulary.bytes and vocabulary.ends")
+        check_packed(data, ends)
         if counts is not None and (counts.dtype != np.int64 or counts.shape != ends.shape or counts.min() < 0):
             raise ModelFileError(f"damaged vocabulary: expected vocabulary.counts (int64) of {len(ends)} words")
         vocabulary = cls.__new__(cls)
-        vocabulary._set(*(None if array is None else array.view() for array in (data, ends, counts)), tokenizer)
+        vocabulary._set(data.view(), ends.view(), None if counts is None else counts.view(), tokenizer)
         return vocabulary
 
     def fingerprint(self) -> str:
@@ -429,8 +416,8 @@ class Vocabulary:
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps(self.tokenizer.spec, sort_keys=True).encode())
         digest.update(b"\n")
-        digest.update(self._ends.astype("<i8"))
-        digest.update(self._data)
+        digest.update(self._ends.astype("<i8").data)
+        digest.update(self._data.data)
         return digest.hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -444,69 +431,3 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         return f"<Vocabulary of {len(self)} words, tokenizer {self.tokenizer.spec['kind']}>"
-
-
-def _fault(word: Any, tokenizer: Tokenizer) -> str | None:
-    """What is wrong with a word."""
-    if not isinstance(word, str) or not word:
-        return "expected a string of one character or more"
-    if isinstance(tokenizer, WhitespaceTokenizer) and any(blank in word for blank in " \t\n"):
-        return "a blank inside, where the tokenizer 'whitespace' splits; expected one word (a count follows a tab)"
-    if any("\ud800" <= character <= "\udfff" for character in word):
-        return "a lone surrogate; expected text that can be written as UTF-8"
-    return None
-
-
-def _read_counts(path: Source, tokenizer: Tokenizer) -> dict[str, int | None]:
-    """Words of a word list with their counts, which are None in a plain list."""
-    counts: dict[str, int | None] = {}
-    reader = TextReader(path)
-    lines = (line for block in reader.line_blocks() for line in block)
-    for number, line in enumerate(lines, start=1):
-        word, tab, digits = line.partition("\t")
-        fault = _fault(word, tokenizer)
-        if word in counts:
-            fault = f"{word!r} is there twice; expected every word once"
-        elif tab and not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-            fault = f"{digits!r} behind the tab; expected the word's count"
-        elif counts and bool(tab) != (next(iter(counts.values())) is not None):
-            fault = "some words have counts, others not; expected a tab and a count in all lines or in none"
-        if fault:
-            raise DataError(f"{reader.name}, line {number}: {fault}")
-        if word != Vocabulary.START:
-            counts[word] = int(digits) if tab else None
-    return counts
-
-
-def _packed(words: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Bytes and ends of words."""
-    data = np.frombuffer(b"".join(words), dtype=np.uint8)
-    return data, np.cumsum([len(word) for word in words], dtype=np.int64)
-
-
-def _unpacked(data: NDArray[np.uint8], ends: NDArray[np.int64], which: Any = slice(None)) -> list[bytes]:
-    """Words, by their numbers, of packed ones."""
-    starts = np.concatenate([[0], ends[:-1]])
-    raw = data.tobytes()
-    return [raw[start:end] for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)]
-
-
-def _decoded(word: bytes) -> str:
-    try:
-        return word.decode()
-    except UnicodeDecodeError as error:
-        raise ModelFileError(f"damaged vocabulary: the word {word!r} is not UTF-8") from error
-
-
-def _most_frequent(
-    data: NDArray[np.uint8], ends: NDArray[np.int64], counts: NDArray[np.int64], max_size: int | None, min_count: int
-) -> NDArray[np.int64]:
-    """Numbers of the words to keep, in the order of the vocabulary."""
-    kept = NUM_SPECIALS + np.flatnonzero(counts[NUM_SPECIALS:] >= min_count)
-    limit = len(kept) if max_size is None else max_size - NUM_SPECIALS
-    if limit < len(kept):  # only words as frequent as the last one need to be sorted
-        last = np.partition(counts[kept], -limit)[-limit]
-        kept = kept[counts[kept] >= last]
-    words = _unpacked(data, ends, kept)
-    by_bytes = kept[sorted(range(len(words)), key=words.__getitem__)]
-    return by_bytes[np.argsort(-counts[by_bytes], kind="stable")][:limit]

@@ -1,0 +1,3 @@
+from typing import Any
+
+def check_text(text: Any) -> tuple[int, int]: ...
