@@ -14,9 +14,8 @@ from fastlm.nn.outputs import Softmax
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
-from fastlm.text.batches import Windows
+from fastlm.text.batches import Windows, ngram_windows
 from fastlm.text.corpus import Corpus
-from fastlm.text.scan import ngram_windows
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["NNLM"]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
-from fastlm.nn.layers import ROWS, Layer
+from fastlm.nn.layers import Layer
 from fastlm.nn.parallel import even_blocks
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
@@ -14,6 +14,7 @@ from fastlm.nn.workspace import Workspace
 __all__ = ["Softmax"]
 
 BLOCK = 1024  # words of the vocabulary that are taken at a time: their logits stay in the cache
+ROWS = 384  # rows of a batch in a block of work: fewer would have BLAS pack the output table too often
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
 
