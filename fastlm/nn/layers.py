@@ -252,4 +252,3 @@ def weight_gradient(
 
 def _flat(sequence: FloatArray) -> FloatArray:
     return sequence.reshape(-1, sequence.shape[2])
-
