@@ -347,9 +347,9 @@ cdef class Counter(Scanner):
             How often each word occurred; "</s>" as often as there were sentences.
         """
         cdef Py_ssize_t size = self.table.size
-        data = np.asarray(<uint8_t[:self.ends[size - 1]]> self.data).copy()
-        ends = np.asarray(<int64_t[:size]> self.ends).copy()
-        counts = np.asarray(<int64_t[:size]> self.counts).copy()
+        data = np.array(<uint8_t[:self.ends[size - 1]]> self.data)
+        ends = np.array(<int64_t[:size]> self.ends, dtype=np.int64)
+        counts = np.array(<int64_t[:size]> self.counts, dtype=np.int64)
         return data, ends, counts
 
     cdef int take(self, const Token *tokens, Py_ssize_t count) noexcept nogil:

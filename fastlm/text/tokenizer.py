@@ -358,7 +358,8 @@ class CallableTokenizer(Tokenizer):
 def _qualified_name(function: Callable[[str], Iterable[str]]) -> str:
     """module.qualname of a function, or of the class of a callable object."""
     named: Any = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
+    module = getattr(named, "__module__", None)  # methods of built-in types have none
+    return f"{module}.{named.__qualname__}" if module else str(named.__qualname__)
 
 
 def _read_json(path: str | os.PathLike[str]) -> str:

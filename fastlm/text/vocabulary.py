@@ -166,7 +166,7 @@ class Vocabulary:
             raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
         kept = most_frequent(data, ends, counts, max_size, min_count)
         if len(kept) == 0:
-            raise DataError(f"{reader.name}: no word occurs {min_count} times; give a smaller min_count")
+            raise DataError(f"{reader.name}: no word occurs {min_count} times or more; give a smaller min_count")
         order = np.concatenate([np.arange(NUM_SPECIALS), kept])
         kept_counts = counts[order]
         kept_counts[cls.unknown_id] += counts.sum() - kept_counts.sum()

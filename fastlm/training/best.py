@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fastlm.models import NeuralModel
 from fastlm.modelfile import read_model
+from fastlm.models import NeuralModel
 from fastlm.nn.parameters import FloatArray
 from fastlm.storage import Source
 
