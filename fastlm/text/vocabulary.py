@@ -313,7 +313,8 @@ class Vocabulary:
         Raises
         ------
         DataError
-            If the text holds a literal ``<s>`` or ``</s>``, NUL, or a lone surrogate.
+            If the text holds a literal ``<s>`` or ``</s>``, NUL, or a lone surrogate, or the tokenizer gives an empty
+            token.
         ValueError
             If there is more than one line.
         """
@@ -322,7 +323,10 @@ class Vocabulary:
             raise ValueError(f"got {line.count(chr(10)) + 1} lines of text, expected one: encode them one by one")
         if UNWRITABLE.search(line):
             raise DataError(f"text {text!r}: NUL or a lone surrogate; expected text that can be written as UTF-8")
-        ids = self.table.find(self.tokenizer.tokenize(line))
+        tokens = self.tokenizer.tokenize(line) if line.strip(" \t") else []
+        if "" in tokens:
+            raise DataError(f"text {text!r}: the tokenizer gave an empty token; expected one character or more in each")
+        ids = self.table.find(tokens)
         if np.any((ids == self.end_id) | (ids == self.start_id)):
             raise DataError(
                 f"text {text!r}: a literal <s> or </s>; they stand for the begin and the end of a sentence, which are "

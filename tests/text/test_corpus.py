@@ -69,6 +69,20 @@ def test_every_tokenizer_gives_what_it_gives_line_by_line(text: list[str], token
     assert corpus.num_empty_lines == text.count("")
 
 
+def test_an_empty_line_is_empty_whatever_the_tokenizer_makes_of_it() -> None:
+    text = ["a,b", "", " ", "b"]
+    for tokenizer in (lambda line: line.split(","), "char"):
+        vocabulary = Vocabulary(["a", "b"], tokenizer=tokenizer)
+        corpus = Corpus.encode(text, vocabulary)
+        assert (corpus.num_empty_lines, corpus.num_sentences, corpus.ids[-2:].tolist()) == (2, 2, [3, 1])
+        assert vocabulary.encode("").tolist() == vocabulary.encode(" \n").tolist() == []
+    vocabulary = Vocabulary(["a", "b"], tokenizer=lambda line: line.split(","))
+    with pytest.raises(DataError, match="text, line 2: the tokenizer gave an empty token"):
+        Corpus.encode(["a", "a,,b"], vocabulary)
+    with pytest.raises(DataError, match="the tokenizer gave an empty token"):
+        vocabulary.encode("a,,b")
+
+
 def test_errors_replace_and_skip(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"the cat\nthe \xff\xfe cat\n\nthe\0\ncat\n")
