@@ -142,7 +142,7 @@ class Log:
     def write(self, event: str, **values: Any) -> None:
         """Append one line; numbers that are not finite become null."""
         if self._file is not None:
-            line = {"event": event} | {name: _finite(value) for name, value in values.items()}
+            line = {"event": event} | {name: finite_or_none(value) for name, value in values.items()}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._file.flush()
 
@@ -165,5 +165,6 @@ def perplexity(loss: float) -> float:
         return math.inf
 
 
-def _finite(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
+    """Return a value as JSON has it: None for a number that is not finite."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
