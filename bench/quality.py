@@ -30,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     unknown = set(options.rows) - set(ROWS)
     if unknown:
-        print(f"python bench quality: no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
-        return 2
+        raise SystemExit(f"python bench quality: no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     train, valid = (find(options.data, name) for name in ("ptb.train.txt", "ptb.valid.txt"))
     print(HEADER, "| --- " * HEADER.count(" |") + "|", sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as scratch:

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from fastlm.cli import use
+from fastlm.cli import demo, train, use
 from fastlm.cli.output import prepare_streams
 from fastlm.errors import FastLMError
 
 __all__ = ["build_parser", "main"]
 
-VERB_MODULES = (use,)
+VERB_MODULES = (train, use, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        return _fail("interrupted", status=130)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted", status=130)
     except BrokenPipeError:  # whoever reads has read enough
         _discard(sys.stdout)
         return 1

@@ -4,7 +4,26 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["fraction", "non_negative_float", "text", "whole_number"]
+__all__ = [
+    "add_errors",
+    "fraction",
+    "non_negative_float",
+    "positive_float",
+    "share",
+    "text",
+    "tokenizer",
+    "whole_number",
+]
+
+
+def add_errors(parser: argparse._ActionsContainer) -> None:
+    """Add the option that says what to do about text that is not UTF-8."""
+    parser.add_argument(
+        "--errors",
+        choices=("strict", "replace", "skip"),
+        default="strict",
+        help="what to do with a line that is not UTF-8: stop, put U+FFFD for wrong bytes, or leave it out",
+    )
 
 
 def whole_number(minimum: int) -> Callable[[str], int]:
@@ -30,12 +49,37 @@ def non_negative_float(value: str) -> float:
     return number
 
 
+def positive_float(value: str) -> float:
+    """Convert a number above 0; infinity is one."""
+    number = _float(value)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {value!r}")
+    return number
+
+
 def fraction(value: str) -> float:
     """Convert a number above 0 and at most 1."""
     number = _float(value)
     if not 0 < number <= 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, got {value!r}")
     return number
+
+
+def share(value: str) -> float:
+    """Convert a number of at least 0 and below 1."""
+    number = _float(value)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0 and below 1, got {value!r}")
+    return number
+
+
+def tokenizer(value: str) -> str:
+    """Take the name of a tokenizer, or the path of one."""
+    if value not in ("whitespace", "word", "char") and not value.endswith(".json"):
+        raise argparse.ArgumentTypeError(
+            f"expected whitespace, word, char or the path of a Hugging Face tokenizer.json, got {value!r}"
+        )
+    return value
 
 
 def text(value: str) -> str:

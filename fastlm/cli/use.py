@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastlm.cli.options import fraction, non_negative_float, text, whole_number
+from fastlm.cli.options import add_errors, fraction, non_negative_float, text, whole_number
 from fastlm.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -53,12 +53,7 @@ def _add_verb(
 
 def _add_text_file(parser: argparse.ArgumentParser, **options: Any) -> None:
     parser.add_argument("file", metavar="FILE", **options)
-    parser.add_argument(
-        "--errors",
-        choices=("strict", "replace", "skip"),
-        default="strict",
-        help="what to do with a line that is not UTF-8: stop, put U+FFFD for wrong bytes, or leave it out",
-    )
+    add_errors(parser)
 
 
 def _add_evaluate(verbs: Verbs) -> None:

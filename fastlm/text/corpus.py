@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import DataError, ModelFileError
 from fastlm.storage import Source, TensorWriter, read_tensors, write_tensors
-from fastlm.text.fill import sentence_ends
-from fastlm.text.scan import Encoder
+from fastlm.text.scan.fill import sentence_ends
+from fastlm.text.scan.scanner import Encoder
 from fastlm.text.source import TextReader, TextSource
 from fastlm.text.vocabulary import Vocabulary
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from fastlm.errors import DataError
 from fastlm.storage import read_blocks
-from fastlm.text.scan import Scanner
+from fastlm.text.scan.scanner import Scanner
+from fastlm.text.scan.utf8 import check_text
 from fastlm.text.tokenizer import Tokenizer, WhitespaceTokenizer
-from fastlm.text.utf8 import check_text
 
 __all__ = ["TextReader", "TextSource"]
 

@@ -102,8 +102,8 @@ def unpack(data: NDArray[np.uint8], ends: NDArray[np.int64], which: Any = slice(
     return [raw[start:end] for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)]
 
 
-def check_packed(data: NDArray[Any], ends: NDArray[Any]) -> None:
-    """Raise ModelFileError if these, which come from a file, are not packed words, the special ones first."""
+def check_packed(data: NDArray[Any], ends: NDArray[Any], counts: NDArray[Any] | None = None) -> None:
+    """Raise ModelFileError if these arrays of a file are not packed words and counts, the special ones first."""
     specials = (UNKNOWN + END).encode()
     if not (
         (data.dtype == np.uint8 and data.ndim == 1 and ends.dtype == np.int64 and ends.ndim == 1)
@@ -113,6 +113,8 @@ def check_packed(data: NDArray[Any], ends: NDArray[Any]) -> None:
         and data[: len(specials)].tobytes() == specials
     ):
         raise ModelFileError("damaged vocabulary: vocabulary.bytes (uint8) and vocabulary.ends (int64) do not fit")
+    if counts is not None and (counts.dtype != np.int64 or counts.shape != ends.shape or counts.min() < 0):
+        raise ModelFileError(f"damaged vocabulary: expected vocabulary.counts (int64) of {len(ends)} words")
 
 
 def decode_word(word: bytes) -> str:

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlm.modelfile import read_model
-from fastlm.models import NeuralModel
+from fastlm.models import NeuralModel, load
 from fastlm.nn.parameters import FloatArray
 from fastlm.storage import Source
 
@@ -27,7 +26,7 @@ class Best:
         self._copies = self._copy()
 
     def keep(self, info: dict[str, Any]) -> None:
-        """Keep the model's parameters as they are now, with `info` about them."""
+        """Keep the model's parameters as they are now, with `info` about them for the model file."""
         self._model.info = info
         if self._output is not None:
             self._model.save(self._output)
@@ -37,7 +36,7 @@ class Best:
 
     def restore(self) -> None:
         """Put the parameters that were kept last back into the model."""
-        arrays = self._copies if self._output is None or self._copies else read_model(self._output).arrays
+        arrays = self._copies if self._output is None or self._copies else load(self._output).parameters
         for name, value in self._model.parameters.items():
             np.copyto(value, arrays[name])
 

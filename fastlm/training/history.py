@@ -9,7 +9,7 @@ from typing import IO, Any, Self
 
 from fastlm.storage.files import Source, system_failures
 
-__all__ = ["Epoch", "History", "Log", "Step"]
+__all__ = ["Epoch", "History", "Log", "Step", "finite", "perplexity"]
 
 STEPS_PER_LINE = 100
 
@@ -81,6 +81,10 @@ class Epoch:
         """exp(valid_loss), or None."""
         return None if self.valid_loss is None else perplexity(self.valid_loss)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures by name, perplexities among them."""
+        return asdict(self) | {"train_perplexity": self.train_perplexity, "valid_perplexity": self.valid_perplexity}
+
     def __str__(self) -> str:
         valid = "" if self.valid_loss is None else f", validation perplexity {self.valid_perplexity:.2f}"
         mark = " (best)" if self.best and valid else ""
@@ -142,7 +146,7 @@ class Log:
     def write(self, event: str, **values: Any) -> None:
         """Append one line; numbers that are not finite become null."""
         if self._file is not None:
-            line = {"event": event} | {name: finite_or_none(value) for name, value in values.items()}
+            line = {"event": event} | {name: finite(value) for name, value in values.items()}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._file.flush()
 
@@ -153,8 +157,7 @@ class Log:
 
     def epoch(self, epoch: Epoch) -> None:
         """Append an epoch."""
-        perplexities = {"train_perplexity": epoch.train_perplexity, "valid_perplexity": epoch.valid_perplexity}
-        self.write("epoch", **asdict(epoch), **perplexities)
+        self.write("epoch", **epoch.to_dict())
 
 
 def perplexity(loss: float) -> float:
@@ -165,6 +168,6 @@ def perplexity(loss: float) -> float:
         return math.inf
 
 
-def finite_or_none(value: Any) -> Any:
-    """Return a value as JSON has it: None for a number that is not finite."""
+def finite(value: Any) -> Any:
+    """Return None in place of a number that is not finite, which JSON lacks."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,7 +21,7 @@ from fastlm.progress import Progress, announce
 from fastlm.storage import Source, check_writable
 from fastlm.text.corpus import Corpus
 from fastlm.training.best import Best
-from fastlm.training.history import Epoch, History, Log, Step, finite_or_none, perplexity
+from fastlm.training.history import Epoch, History, Log, Step, finite, perplexity
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
@@ -110,10 +110,8 @@ class Trainer:
         if bptt_len is not None and isinstance(model, NNLM):
             raise ValueError(f"bptt_len is {bptt_len}, but an NNLM has no recurrence; leave it out")
         self.model = model
-        default_batch_size = 256 if isinstance(model, NNLM) else 20
-        self.batch_size = whole_number(
-            "batch_size", default_batch_size if batch_size is None else batch_size, minimum=1
-        )
+        usual = 256 if isinstance(model, NNLM) else 20
+        self.batch_size = whole_number("batch_size", usual if batch_size is None else batch_size, minimum=1)
         self.bptt_len = whole_number("bptt_len", 35 if bptt_len is None else bptt_len, minimum=1)
         self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
         self.momentum = real_number("momentum", momentum)
@@ -275,7 +273,7 @@ class _Run:
     def _report(self, epoch: Epoch) -> None:
         if epoch.best:
             self.best.keep(self._info(epoch))
-        self.history.epochs.append(epoch)  # once it is kept: Ctrl-C may come while the file is written
+        self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
         if self.trainer.progress:
             announce(str(epoch))
         else:
@@ -284,12 +282,12 @@ class _Run:
 
     def _info(self, epoch: Epoch | None) -> dict[str, Any]:
         """Describe the run for the model file; no times, so that equal models are equal bytes."""
-        info = {name: finite_or_none(getattr(self.trainer, name)) for name in OPTIONS_KEPT}
+        info = {name: getattr(self.trainer, name) for name in OPTIONS_KEPT}
         info |= {"epochs": self.epochs, "train_tokens": self.train.num_tokens}
         if epoch is not None:
             kept = asdict(epoch)
             info |= {name: kept[name] for name in ("epoch", "step", "train_loss", "valid_loss")}
-        return {"training": info}
+        return {"training": {name: finite(value) for name, value in info.items()}}
 
     def _make_optimizer(self) -> Optimizer:
         trainer = self.trainer

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlm.errors import DataError
-from fastlm.text.scan import Counter, Encoder
-from fastlm.text.table import WordTable
+from fastlm.text.scan.scanner import Counter, Encoder
+from fastlm.text.scan.table import WordTable
 from fastlm.text.wordlist import pack, unpack
 
 # Characters between which the scanner has to tell, among others of one to four bytes.

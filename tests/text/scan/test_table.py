@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastlm.text.table import WordTable
+from fastlm.text.scan.table import WordTable
 from fastlm.text.wordlist import pack
 
 SPECIALS = ["<unk>", "</s>"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fastlm.text.fill import ngram_windows, sentence_ends
+from fastlm.text.scan.fill import ngram_windows, sentence_ends
 
 END, START = 1, 6
 dtypes = st.sampled_from([np.uint16, np.int32])

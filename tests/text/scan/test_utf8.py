@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fastlm.text.utf8 import check_text
+from fastlm.text.scan.utf8 import check_text
 
 # Bytes at the borders of the rules, so that random strings of them are nearly valid.
 BORDERS = bytes([0x00, 0x0A, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF])
