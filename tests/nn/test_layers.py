@@ -70,6 +70,13 @@ def test_no_array_as_large_as_the_table_is_made_for_its_gradient(make_workspace:
     assert peak < layer.weight.value.nbytes / 20
 
 
+@pytest.mark.parametrize("wrong", [-1, 5, 2**31 - 1])
+def test_ids_out_of_range(make_workspace: Make, wrong: int) -> None:
+    layer = Embedding("embedding", 5, 3, SOURCE)
+    with pytest.raises(ValueError, match=r"ids are from .*, expected 0 to 4"):
+        layer.forward(np.array([2, wrong, 3], np.int32), make_workspace())
+
+
 # Linear and Tanh
 
 

@@ -141,3 +141,13 @@ def test_the_bias_starts_at_the_unigrams() -> None:
     assert_close(np.exp(layer.bias.value), (counts + 1) / (counts.sum() + 4))
     even = Softmax("output", 2, 4, RandomParameters(1, np.float64))
     assert_close(np.exp(even.bias.value), np.full(4, 0.25))
+
+
+@pytest.mark.parametrize("wrong", [-2, 7, 2**31 - 1])
+def test_targets_out_of_range(make_workspace: Make, wrong: int) -> None:
+    layer, hidden, targets = make(4, 3, 7)
+    targets[2] = wrong
+    for use in (lambda: layer.loss_and_gradient(hidden, targets, 1.0, make_workspace()),
+                lambda: layer.target_log_probs(hidden, targets, make_workspace())):  # fmt: skip
+        with pytest.raises(ValueError, match=r"targets are from .*, expected -1 to 6"):
+            use()
