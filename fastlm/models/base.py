@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import ModelFileError
 from fastlm.inference import evaluation, generation, similarity, tokens
+from fastlm.inference.arguments import real_number, whole_number
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.nn.layers import Layer
 from fastlm.nn.parallel import Workers
@@ -23,6 +24,7 @@ __all__ = ["CONTEXTS", "EVALUATION_ROWS", "LanguageModel", "NeuralModel"]
 
 State: TypeAlias = Any
 CONTEXTS = ("sentence", "continuous")
+DTYPES = ("float32", "float64")
 EVALUATION_ROWS = 1024  # tokens that go through a network together when nothing has to be learned
 
 
@@ -177,19 +179,12 @@ class NeuralModel(LanguageModel):
     """
 
     def __init__(self, vocabulary: Vocabulary, config: dict[str, Any], source: ParameterSource | None = None) -> None:
-        if config["context"] not in CONTEXTS:
-            raise ValueError(f"context is {config['context']!r}, expected 'sentence' or 'continuous'")
-        if config["dtype"] not in ("float32", "float64"):
-            raise ValueError(f"dtype is {config['dtype']!r}, expected 'float32' or 'float64'")
-        for name, value in config.items():
-            if name.endswith(("_size", "_dim")) and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
         self.vocabulary = vocabulary
-        self.context = config["context"]
-        self.config = config
-        self.dtype = np.dtype(config["dtype"])
+        self.config = _checked(config)
+        self.context = self.config["context"]
+        self.dtype = np.dtype(self.config["dtype"])
         self.info: dict[str, Any] = {}
-        self.layers = self._build(source or RandomParameters(config["seed"], self.dtype))
+        self.layers = self._build(source or RandomParameters(self.config["seed"], self.dtype))
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
@@ -205,6 +200,11 @@ class NeuralModel(LanguageModel):
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the model file's config does not describe a {cls.__name__}: {error}") from error
+        if missing := model.config.keys() - contents.config.keys():
+            raise ModelFileError(
+                f"the model file's config does not say {', '.join(sorted(missing))}, which a {cls.__name__} needs; "
+                "it was not written by fastlm, or is damaged"
+            )
         source.check_all_taken()
         model.info = dict(contents.info)
         return model
@@ -262,6 +262,12 @@ class NeuralModel(LanguageModel):
         progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.float64]:
         """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
+        num_streams = whole_number("num_streams", num_streams, minimum=1)
+        if corpus.vocabulary is not self.vocabulary and corpus.vocabulary != self.vocabulary:
+            raise ValueError(
+                "the corpus was made with another vocabulary than the model's; make it with "
+                "Corpus.encode(text, model.vocabulary)"
+            )
         log_probs = np.empty(corpus.num_tokens)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
             workspace = Workspace(self.dtype, active)
@@ -278,7 +284,7 @@ class NeuralModel(LanguageModel):
         """Yield positions in the corpus and the log-probabilities there, until all are done."""
 
     def _check_id(self, id: int) -> int:
-        if not 0 <= id < len(self.vocabulary):
+        if not isinstance(id, int | np.integer) or not 0 <= id < len(self.vocabulary):
             raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
         return int(id)
 
@@ -290,3 +296,18 @@ class NeuralModel(LanguageModel):
             self._check_id(int(ids.min()))
             self._check_id(int(ids.max()))
         return ids.astype(np.int32)
+
+
+def _checked(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a constructor's arguments in the types that JSON has, or raise a ValueError that names a wrong one."""
+    checked = dict(config)
+    for name, choices in (("context", CONTEXTS), ("dtype", DTYPES)):
+        checked[name] = str(config[name])
+        if checked[name] not in choices:
+            raise ValueError(f"{name} is {config[name]!r}, expected {' or '.join(map(repr, choices))}")
+    for name, value in config.items():
+        if name.endswith(("_size", "_dim")):
+            checked[name] = whole_number(name, value, minimum=1)
+    checked["seed"] = whole_number("seed", config["seed"], minimum=0)
+    checked["dropout"] = real_number("dropout", config["dropout"])
+    return checked

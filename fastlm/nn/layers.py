@@ -51,6 +51,7 @@ class Embedding(Layer):
 
     def forward(self, ids: IntArray, workspace: Workspace) -> FloatArray:
         """Look up `ids` (N,): (N, D)."""
+        check_ids("ids", ids, 0, len(self.weight.value))
         output = workspace.array(f"{self.name}.output", (len(ids), self.weight.value.shape[1]))
         kernels.embedding_forward(output, ids, self.weight.value)
         workspace.saved[self.name] = ids
@@ -231,6 +232,12 @@ class Elman(Layer):
         kernels.linear_forward_vector(projected, inputs, self.w_xh.value, self.bias.value)
         kernels.elman_step(hidden, projected, previous, self.w_hh.value)
         return hidden
+
+
+def check_ids(name: str, ids: IntArray, least: int, size: int) -> None:
+    """Raise ValueError unless all ids are from `least` to `size` - 1: the kernels read and write where they say."""
+    if len(ids) and not least <= ids.min() <= ids.max() < size:
+        raise ValueError(f"{name} are from {ids.min()} to {ids.max()}, expected {least} to {size - 1}")
 
 
 def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, workspace: Workspace) -> None:

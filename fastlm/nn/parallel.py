@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,10 +81,12 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
+        try:
+            if self._pool is not None:
+                self._pool.shutdown()
+        finally:
             self._pool = None
-        _blas_cap.release()
+            _blas_cap.release()
 
     def run(self, task: Task, blocks: Sequence[Block]) -> None:
         """Call `task(start, stop, worker)` once for each block; `worker` counts from 0 below `threads`.
@@ -102,7 +104,7 @@ class Workers:
             _work(task, queue, 0)
         finally:
             queue.clear()  # after an error, nothing more is begun
-            wait(futures)  # the blocks write into the caller's arrays: none may be running when it goes on
+            _wait_for_all(futures)  # the blocks write into the caller's arrays: none may be running when it goes on
         for future in futures:
             future.result()
 
@@ -114,6 +116,15 @@ def _work(task: Task, queue: deque[Block], worker: int) -> None:
         except IndexError:
             return
         task(start, stop, worker)
+
+
+def _wait_for_all(futures: Sequence[Future[None]]) -> None:
+    """Wait to the end, also when Ctrl-C comes meanwhile; then raise it."""
+    try:
+        wait(futures)
+    except BaseException:
+        _wait_for_all(futures)
+        raise
 
 
 class _BlasCap:
@@ -130,6 +141,7 @@ class _BlasCap:
             if self._users == 0:
                 if self._controller is None:  # looking the libraries up takes milliseconds: once
                     self._controller = ThreadpoolController()
+                self._take_control()
                 self._limiter = self._controller.limit(limits=1, user_api="blas")
             self._users += 1
 
@@ -137,8 +149,16 @@ class _BlasCap:
         with self._lock:
             self._users -= 1
             if self._users == 0:
+                self._take_control()
                 self._limiter.restore_original_limits()
                 self._limiter = None
+                self._take_control()
+
+    def _take_control(self) -> None:
+        """Let this thread set limits; threadpoolctl 3.8 ignores in silence all threads but the first that did."""
+        for library in self._controller.lib_controllers if self._controller is not None else ():
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
 
 
 _blas_cap = _BlasCap()

@@ -12,7 +12,7 @@ __all__ = ["Best"]
 
 
 class Best:
-    """The best parameters so far: in the output file where one is named, else in memory.
+    """The best parameters so far: those of the beginning, then in the output file where one is named, else in memory.
 
     Parameters
     ----------
@@ -23,22 +23,22 @@ class Best:
     def __init__(self, model: NeuralModel, output: Source | None) -> None:
         self._model = model
         self._output = output
-        self._copies: dict[str, FloatArray] = {}
-        self._kept = False
+        self._copies = self._copy()
 
     def keep(self, info: dict[str, Any]) -> None:
         """Keep the model's parameters as they are now, with `info` about them for the model file."""
         self._model.info = info
         if self._output is not None:
             self._model.save(self._output)
+            self._copies = {}
         else:
-            self._copies = {name: value.copy() for name, value in self._model.parameters.items()}
-        self._kept = True
+            self._copies = self._copy()
 
     def restore(self) -> None:
-        """Put the parameters that were kept last back into the model, if any were."""
-        if not self._kept:
-            return
-        arrays = self._copies if self._output is None else load(self._output).parameters
+        """Put the parameters that were kept last back into the model."""
+        arrays = self._copies if self._output is None or self._copies else load(self._output).parameters
         for name, value in self._model.parameters.items():
             np.copyto(value, arrays[name])
+
+    def _copy(self) -> dict[str, FloatArray]:
+        return {name: value.copy() for name, value in self._model.parameters.items()}

@@ -3,11 +3,15 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from numbers import Real
 from typing import Any
 
-from fastlm.errors import TrainingError
+import numpy as np
+
+from fastlm.errors import FastLMError, TrainingError
+from fastlm.inference.arguments import real_number, whole_number
 from fastlm.inference.evaluation import evaluate
 from fastlm.models import NNLM, NeuralModel
 from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, Schedule, gradient_norm
@@ -107,18 +111,20 @@ class Trainer:
             raise ValueError(f"bptt_len is {bptt_len}, but an NNLM has no recurrence; leave it out")
         self.model = model
         usual = 256 if isinstance(model, NNLM) else 20
-        self.batch_size = _at_least_one("batch_size", usual if batch_size is None else batch_size)
-        self.bptt_len = _at_least_one("bptt_len", 35 if bptt_len is None else bptt_len)
+        self.batch_size = whole_number("batch_size", usual if batch_size is None else batch_size, minimum=1)
+        self.bptt_len = whole_number("bptt_len", 35 if bptt_len is None else bptt_len, minimum=1)
         self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
-        self.momentum = momentum
+        self.momentum = real_number("momentum", momentum)
+        if self.momentum and optimizer != "sgd":
+            raise ValueError(f"momentum is {momentum}, but {optimizer} has none to set; leave it out, or take 'sgd'")
         self.schedule = _one_of("schedule", schedule, SCHEDULES)
         defaults = {"adam": 0.002, "adagrad": 0.05, "sgd": 0.5}
         self.learning_rate = _positive("learning_rate", defaults[optimizer] if learning_rate is None else learning_rate)
-        self.warmup_steps = warmup_steps
+        self.warmup_steps = whole_number("warmup_steps", warmup_steps, minimum=0)
         self.max_grad_norm = _positive("max_grad_norm", max_grad_norm)
-        self.patience = _at_least_one("patience", patience)
-        self.seed = seed
-        self.threads = threads
+        self.patience = whole_number("patience", patience, minimum=1)
+        self.seed = whole_number("seed", seed, minimum=0)
+        self.threads = None if threads is None else whole_number("threads", threads, minimum=1)
         self.progress = progress
         self.log = log
         self.callback = callback
@@ -144,7 +150,7 @@ class Trainer:
         TrainingError
             If loss or gradients are no longer finite. The model then has the best parameters so far.
         """
-        _at_least_one("epochs", epochs)
+        epochs = whole_number("epochs", epochs, minimum=1)
         for name, corpus in (("train", train), ("valid", valid)):
             if corpus is not None and corpus.vocabulary != self.model.vocabulary:
                 raise ValueError(f"the {name} corpus was made with another vocabulary than the model's; encode it anew")
@@ -216,9 +222,9 @@ class _Run:
             self.bar.update(step.num_tokens, epoch=f"{number}/{self.epochs}", perplexity=perplexity(loss / num_tokens))
             self._tell(step)
         trained = time.perf_counter()
-        valid_loss = self._validate()
+        valid_loss = self._validate(step)
         previous = self.history.best
-        best = previous is None or valid_loss is None or valid_loss < (previous.valid_loss or math.inf)
+        best = previous is None or previous.valid_loss is None or valid_loss is None or valid_loss < previous.valid_loss
         self.schedule.validated(best)
         return Epoch(
             epoch=number,
@@ -238,21 +244,23 @@ class _Run:
         loss, num_tokens = self.model.loss_and_gradients(batch, self.workspace)
         norm = gradient_norm(self.parameters, self.workers)
         step = Step(self.workspace.step + 1, epoch, loss / max(1, num_tokens), num_tokens, rate, norm)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(
-                f"the loss is {step.loss} and the norm of its gradient {norm} at step {step.step} (epoch {epoch}), "
-                f"with learning rate {rate:g}; expected finite numbers. The best parameters so far are kept; "
-                "a smaller learning rate or max_grad_norm may help"
-            )
+        _check_finite(step, {"loss": step.loss, "norm of its gradient": norm})
         limit = self.trainer.max_grad_norm
         self.optimizer.step(rate, self.workers, scale=limit / norm if norm > limit else 1.0)
         self.workspace.step += 1
         return step
 
-    def _validate(self) -> float | None:
+    def _validate(self, step: Step) -> float | None:
+        """Return the validation loss, if there is such a text, of parameters that are found to be finite."""
+        _check_finite(step, {f"largest element of {p.name}": float(np.abs(p.value).max()) for p in self.parameters})
         if self.valid is None:
             return None
-        return evaluate(self.model, self.valid, workers=self.workers).loss
+        try:
+            loss = evaluate(self.model, self.valid, workers=self.workers).loss
+        except FastLMError:  # no number
+            loss = math.nan
+        _check_finite(step, {"validation loss": loss})
+        return loss
 
     def _tell(self, event: Step | Epoch) -> None:
         if isinstance(event, Step):
@@ -299,14 +307,19 @@ class _Run:
         return schedule(trainer.learning_rate, warmup)
 
 
-def _at_least_one(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
-    return value
+def _check_finite(step: Step, values: Mapping[str, float]) -> None:
+    """Raise a TrainingError that says where the run is, if one of the named values is not finite."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {name} is {value} at step {step.step} (epoch {step.epoch}), with learning rate "
+                f"{step.learning_rate:g}; expected a finite number. The best parameters so far are kept; a smaller "
+                "learning rate or max_grad_norm may help"
+            )
 
 
 def _positive(name: str, value: float) -> float:
-    if not value > 0:
+    if not isinstance(value, Real) or not value > 0:
         raise ValueError(f"{name} is {value!r}, expected a number above 0")
     return float(value)
 

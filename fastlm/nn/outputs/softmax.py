@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
-from fastlm.nn.layers import Layer
+from fastlm.nn.layers import Layer, check_ids
 from fastlm.nn.parallel import even_blocks
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
@@ -63,6 +63,7 @@ class Softmax(Layer):
         dhidden : (N, H)
             The gradients of W and b are added to the parameters'.
         """
+        check_ids("targets", targets, -1, len(self.bias.value))
         dhidden = workspace.array(f"{self.name}.dhidden", hidden.shape)
         at_once = max(1, LARGEST // len(self.bias.value))
         loss = 0.0
@@ -101,6 +102,7 @@ class Softmax(Layer):
 
     def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
         """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H)."""
+        check_ids("targets", targets, -1, len(self.bias.value))
         log_probs, log_norms, exps, scales = self._forward_arrays(len(hidden), BLOCK, workspace)
 
         def rows(start: int, stop: int, worker: int) -> None:

@@ -1,0 +1,284 @@
+"""The RNNLM against its definition, and its gradients against numbers."""
+
+import copy
+import tracemalloc
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import reference
+from gradcheck import check_gradient
+
+from fastlm.models import RNNLM
+from fastlm.nn.parallel import Workers
+from fastlm.nn.parameters import Rows
+from fastlm.nn.workspace import Workspace
+from fastlm.text.batches import Chunk
+from fastlm.text.corpus import Corpus
+from fastlm.text.vocabulary import Vocabulary
+
+WORDS = ["the", "cat", "sat", "on", "mat", "고양이", "나는"]
+VOCABULARY = Vocabulary(WORDS, np.arange(9, 0, -1))
+IDS = [2, 3, 4, 1, 1, 8, 0, 2, 2, 6, 7, 1, 5, 1, 3, 4, 5]  # an empty sentence within, an open one at the end
+
+
+def make(**options: object) -> RNNLM:
+    options = {"embedding_dim": 5, "hidden_size": 7, "seed": 4, "dtype": "float64"} | options
+    model = RNNLM(VOCABULARY, **options)  # type: ignore[arg-type]
+    random = np.random.default_rng(1)
+    for parameter in model.parameter_list:
+        parameter.value += 0.7 * random.normal(size=parameter.value.shape)
+    return model
+
+
+def run(model: RNNLM, inputs: np.ndarray, resets: np.ndarray, initial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p = model.parameters
+    return reference.rnnlm_log_probs(
+        inputs,
+        resets,
+        initial,
+        embeddings=p["embedding.weight"],
+        input_weight=p["recurrent.w_xh"],
+        input_bias=p["recurrent.bias"],
+        w_hh=p["recurrent.w_hh"],
+        output_weight=p["output.weight"],
+        output_bias=p["output.bias"],
+    )
+
+
+def segment_by_definition(model: RNNLM, first: int, ids: list[int]) -> np.ndarray:
+    """Distributions (T, V) of the words of a text that begins in a state of zero, after the input `first`."""
+    inputs = np.array([[first], *([id] for id in ids[:-1])])
+    return run(model, inputs, np.zeros(inputs.shape), np.zeros((1, model.config["hidden_size"])))[0][:, 0]
+
+
+def corpus_by_definition(model: RNNLM, num_streams: int = 1) -> np.ndarray:
+    """Distributions (tokens, V) for IDS: sentence by sentence, or part by part."""
+    if model.context == "sentence":
+        ends = [i + 1 for i, id in enumerate(IDS) if id == 1]
+        bounds = [0, *ends, len(IDS)]
+    else:
+        bounds = [len(IDS) * i // num_streams for i in range(num_streams + 1)]
+    parts = []
+    for begin, end in pairwise(bounds):
+        first = VOCABULARY.start_id if model.context == "sentence" else IDS[begin - 1] if begin else VOCABULARY.end_id
+        parts.append(segment_by_definition(model, first, IDS[begin:end]))
+    return np.concatenate(parts)
+
+
+@pytest.fixture(params=["sentence", "continuous"])
+def context(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def workspace() -> Iterator[Workspace]:
+    with Workers(1) as workers:
+        yield Workspace(np.float64, workers, training=True, seed=5)
+
+
+def corpus() -> Corpus:
+    return Corpus.from_ids(IDS, VOCABULARY)
+
+
+# Its definition
+
+
+@pytest.mark.parametrize("num_streams", [1, 2, 5, len(IDS), 40])
+def test_a_corpus_against_the_definition(context: str, num_streams: int) -> None:
+    model = make(context=context)
+    expected = corpus_by_definition(model, min(num_streams, len(IDS)))[np.arange(len(IDS)), IDS]
+    log_probs = model.token_log_probs(corpus(), num_streams=num_streams)
+    np.testing.assert_allclose(log_probs, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_the_state_is_carried_through_an_evaluation(context: str, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr("fastlm.models.rnnlm.EVALUATION_ROWS", rows)  # chunks of so many steps
+    model = make(context=context)
+    expected = corpus_by_definition(model)[np.arange(len(IDS)), IDS]
+    np.testing.assert_allclose(model.token_log_probs(corpus()), expected, rtol=1e-11)
+    scores, state = model.score_ids(model.start(), np.array(IDS))
+    np.testing.assert_allclose(scores, expected, rtol=1e-11)
+    one_by_one = model.start()
+    for id in IDS:
+        one_by_one = model.advance(one_by_one, id)
+    np.testing.assert_allclose(model.log_probs(state), model.log_probs(one_by_one), rtol=1e-11)
+
+
+def test_a_distribution_against_the_definition(context: str) -> None:
+    model = make(context=context)
+    expected = corpus_by_definition(model)
+    state = model.start()
+    for n, id in enumerate(IDS):
+        np.testing.assert_allclose(model.log_probs(state), expected[n], rtol=1e-11)
+        state = model.advance(state, id)
+
+
+def test_states_are_read_only() -> None:
+    model = make()
+    state = model.advance(model.start(), 3)
+    with pytest.raises(ValueError, match="read-only"):
+        state.hidden[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        model.score_ids(state, np.array([3, 4]))[1].hidden[0] = 1
+
+
+def test_the_shapes_are_those_of_the_paper() -> None:
+    assert {name: array.shape for name, array in make().parameters.items()} == {
+        "embedding.weight": (10, 5),  # a row for <s>, too
+        "recurrent.w_xh": (7, 5),
+        "recurrent.w_hh": (7, 7),
+        "recurrent.bias": (7,),
+        "output.weight": (9, 7),
+        "output.bias": (9,),
+    }
+    assert make().embeddings.shape == (10, 5)
+
+
+# Training
+
+
+@pytest.mark.parametrize("bptt_len", [1, 3, 6, 100])
+@pytest.mark.parametrize("num_streams", [1, 3, 30])
+def test_an_epoch_is_the_text_with_the_state_carried_on(
+    workspace: Workspace, context: str, num_streams: int, bptt_len: int
+) -> None:
+    model = make(context=context, dropout=0.0)
+    parts = min(num_streams, len(IDS))
+    expected = -corpus_by_definition(model, parts)[np.arange(len(IDS)), IDS]
+    for epoch in (1, 2):  # nothing of the first epoch's end is carried into the second
+        losses, targets = [], []
+        for chunk in model.training_batches(corpus(), batch_size=num_streams, bptt_len=bptt_len, seed=(1, epoch)):
+            assert chunk.inputs.shape[0] <= bptt_len
+            assert chunk.inputs.shape[1] == num_streams
+            loss, num_events = model.loss_and_gradients(chunk, workspace)
+            places = chunk.positions[chunk.targets >= 0]
+            assert num_events == len(places)
+            assert loss == pytest.approx(expected[places].sum(), rel=1e-10)
+            losses.append(loss)
+            targets += places.tolist()
+        assert sorted(targets) == list(range(len(IDS)))
+        assert sum(losses) == pytest.approx(expected.sum(), rel=1e-11)
+
+
+def test_the_number_of_chunks_is_known(context: str) -> None:
+    model = make(context=context)
+    known = model.num_training_batches(corpus(), batch_size=2, bptt_len=3)
+    actual = len(list(model.training_batches(corpus(), batch_size=2, bptt_len=3, seed=(1, 1))))
+    assert abs(known - actual) <= (0 if context == "continuous" else 1)
+
+
+def test_sentences_are_shuffled_by_the_seed_and_a_text_is_not(context: str) -> None:
+    model = make(context=context)
+
+    def order(*seed: int) -> list[int]:
+        chunks = model.training_batches(corpus(), batch_size=1, bptt_len=5, seed=seed)
+        return [place for chunk in chunks for place in chunk.positions[:, 0].tolist()]
+
+    assert order(1, 1) == order(1, 1)
+    if context == "continuous":
+        assert order(1, 1) == order(2, 7) == list(range(len(IDS)))
+    else:
+        assert len({tuple(order(1, epoch)) for epoch in range(5)}) > 1
+        assert order(1, 1) != order(2, 1) or order(1, 2) != order(2, 2)
+
+
+def chunk_of(T: int, B: int, seed: int = 0) -> Chunk:
+    """Make a chunk with resets, `<s>`, and streams that end."""
+    random = np.random.default_rng(seed)
+    inputs = random.integers(0, 10, (T, B)).astype(np.int32)
+    targets = random.integers(0, 9, (T, B)).astype(np.int32)
+    resets = (random.random((T, B)) < 0.25).astype(np.uint8)
+    for b in range(1, B):
+        ends = T - (b % 3)
+        targets[ends:, b], inputs[ends:, b], resets[ends:, b] = -1, 1, 0
+    return Chunk(inputs, targets, resets, np.where(targets < 0, -1, 0).astype(np.int64))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 2, 5), (4, 1, 3, 5), (5, 4, 3, 5), (3, 2, 5, 3)])  # T, B, D, H
+def test_gradients_of_all_parameters(workspace: Workspace, dropout: float, shape: tuple[int, int, int, int]) -> None:
+    T, B, D, H = shape
+    model = make(dropout=dropout, embedding_dim=D, hidden_size=H)
+    before = copy.deepcopy(model)  # leaves a state that is no function of the parameters: BPTT is truncated there
+    first, second = chunk_of(2, B, seed=1), chunk_of(T, B, seed=2)
+    first.resets[0] = 1
+
+    def mean_loss() -> float:
+        workspace.step = 11
+        before.loss_and_gradients(first, workspace)
+        for parameter in model.parameter_list:
+            parameter.clear_gradient()
+        workspace.step = 12
+        loss, num_events = model.loss_and_gradients(second, workspace)
+        return loss / num_events
+
+    mean_loss()
+    gradients = {p.name: dense(p.gradient, p.value.shape) for p in model.parameter_list}
+    for name, gradient in gradients.items():
+        check_gradient(mean_loss, model.parameters[name], gradient)
+
+
+def dense(gradient: object, shape: tuple[int, ...]) -> np.ndarray:
+    if not isinstance(gradient, Rows):
+        return np.array(gradient)
+    array = np.zeros(shape)
+    assert len(np.unique(gradient.ids)) == len(gradient.ids)
+    array[gradient.ids] = gradient.values
+    return array
+
+
+def test_the_gradient_of_the_table_is_of_the_rows_that_were_seen(workspace: Workspace) -> None:
+    model, chunk = make(), chunk_of(5, 4)
+    model.loss_and_gradients(chunk, workspace)
+    gradient = model.embedding.weight.gradient
+    assert isinstance(gradient, Rows)
+    assert sorted(gradient.ids.tolist()) == np.unique(chunk.inputs).tolist()
+
+
+def test_no_array_of_the_tables_size_is_made() -> None:
+    vocabulary = Vocabulary([f"w{i}" for i in range(20_000)])
+    model = RNNLM(vocabulary, embedding_dim=500, hidden_size=2)
+    with Workers(1) as workers:
+        workspace = Workspace(np.float32, workers, training=True)
+        tracemalloc.start()
+        model.loss_and_gradients(chunk_of(2, 2), workspace)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < model.embeddings.nbytes / 10
+
+
+def test_a_chunk_without_events_has_no_loss(workspace: Workspace) -> None:
+    model, chunk = make(), chunk_of(3, 2)
+    chunk.targets[:] = -1
+    assert model.loss_and_gradients(chunk, workspace) == (0.0, 0)
+    assert all(not dense(p.gradient, p.value.shape).any() for p in model.parameter_list)
+
+
+def test_a_dropout_mask_holds_for_a_whole_chunk(workspace: Workspace) -> None:
+    """With w_hh = 0 the steps know nothing of each other: equal inputs have equal losses if they have one mask."""
+    model = make(dropout=0.5)
+    model.parameters["recurrent.w_hh"][:] = 0
+    shape, losses = (6, 1), []
+    for steps in range(1, 7):
+        targets = np.full(shape, 3, np.int32)
+        targets[steps:] = -1
+        chunk = Chunk(np.full(shape, 2, np.int32), targets, np.zeros(shape, np.uint8), np.zeros(shape, np.int64))
+        loss, num_events = model.loss_and_gradients(chunk, workspace)
+        losses.append(loss / num_events)
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-12)
+    workspace.step += 1
+    assert model.loss_and_gradients(chunk, workspace)[0] / 6 != pytest.approx(losses[0])
+
+
+def test_streams_have_dropout_masks_of_their_own(workspace: Workspace) -> None:
+    model = make(dropout=0.5)
+    shape, losses = (1, 4), []
+    for b in range(4):
+        targets = np.full(shape, -1, np.int32)
+        targets[0, b] = 3
+        chunk = Chunk(np.full(shape, 2, np.int32), targets, np.ones(shape, np.uint8), np.zeros(shape, np.int64))
+        losses.append(model.loss_and_gradients(chunk, workspace)[0])
+    assert len(set(losses)) == 4

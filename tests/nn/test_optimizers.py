@@ -1,0 +1,232 @@
+"""Optimizers against their oracles over several steps, dense, sparse and by turns; schedules against their formulas."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import reference
+
+from fastlm.nn import optimizers
+from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, gradient_norm
+from fastlm.nn.parallel import Workers
+from fastlm.nn.parameters import Parameter, Rows
+
+STEPS = 6
+KINDS: dict[str, tuple[Callable[[list[Parameter]], Optimizer], Callable[..., np.ndarray]]] = {
+    "sgd": (SGD, reference.sgd),
+    "momentum": (
+        lambda parameters: SGD(parameters, momentum=0.8),
+        lambda *given: reference.momentum(*given, momentum=0.8),
+    ),
+    "adagrad": (Adagrad, lambda *given: reference.adagrad(*given, epsilon=1e-8)),
+    "adam": (Adam, reference.adam),
+}
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
+    with Workers(request.param) as active:
+        yield active
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def dense_gradients(shape: tuple[int, ...]) -> list[reference.Gradient]:
+    random = np.random.default_rng(sum(shape))
+    return [random.normal(size=shape) for _ in range(STEPS)]
+
+
+def sparse_gradients(shape: tuple[int, int]) -> list[reference.Gradient]:
+    random = np.random.default_rng(sum(shape))
+    gradients: list[reference.Gradient] = []
+    for _ in range(STEPS):
+        ids = random.permutation(shape[0])[: max(1, shape[0] // 3)]
+        gradients.append((ids, random.normal(size=(len(ids), shape[1]))))
+    return gradients
+
+
+def mixed_gradients(shape: tuple[int, int]) -> list[reference.Gradient]:
+    pairs = zip(dense_gradients(shape), sparse_gradients(shape), strict=True)
+    return [pair[step % 2] for step, pair in enumerate(pairs)]
+
+
+def give(parameter: Parameter, gradient: reference.Gradient) -> None:
+    parameter.clear_gradient()
+    if isinstance(gradient, tuple):
+        parameter.gradient = Rows(gradient[0].astype(np.int32), gradient[1].astype(parameter.value.dtype))
+    else:
+        parameter.dense_gradient()[:] = gradient
+
+
+SOME = {
+    "matrix": dense_gradients((5, 3)),
+    "vector": dense_gradients((7,)),
+    "one": dense_gradients((1, 1)),
+    "sparse": sparse_gradients((9, 4)),
+    "mixed": mixed_gradients((6, 5)),
+}
+SHAPES = {"matrix": (5, 3), "vector": (7,), "one": (1, 1), "sparse": (9, 4), "mixed": (6, 5)}
+
+
+def start(dtype: type = np.float64) -> list[Parameter]:
+    random = np.random.default_rng(0)
+    return [Parameter(name, random.normal(size=shape).astype(dtype)) for name, shape in SHAPES.items()]
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 2e-4)])
+def test_several_steps_with_changing_rates(kind: str, workers: Workers, dtype: type, rtol: float) -> None:
+    make, oracle = KINDS[kind]
+    rates = [0.1, 0.2, 0.05, 0.1, 0.01, 0.3]
+    parameters = start(dtype)
+    before = {p.name: p.value.astype(np.float64) for p in parameters}
+    optimizer = make(parameters)
+    for step in range(STEPS):
+        for parameter in parameters:
+            give(parameter, SOME[parameter.name][step])
+        optimizer.step(rates[step], workers)
+    assert optimizer.num_steps == STEPS
+    for parameter in parameters:
+        expected = oracle(before[parameter.name], SOME[parameter.name], rates)
+        np.testing.assert_allclose(parameter.value, expected, rtol=rtol, atol=rtol, err_msg=parameter.name)
+
+
+def test_scale_is_a_scaled_gradient(kind: str, workers: Workers) -> None:
+    make, oracle = KINDS[kind]
+    parameters = start()
+    before = {p.name: p.value.copy() for p in parameters}
+    optimizer = make(parameters)
+    norms = []
+    for step in range(STEPS):
+        for parameter in parameters:
+            give(parameter, SOME[parameter.name][step])
+        norms.append(gradient_norm(parameters, workers))
+        optimizer.step(0.1, workers, scale=min(1.0, 2.0 / norms[-1]))
+    clipped = [reference.clip_global_norm([SOME[name][step] for name in SHAPES], 2.0) for step in range(STEPS)]
+    for place, parameter in enumerate(parameters):
+        expected = oracle(before[parameter.name], [gradients[place] for gradients in clipped], 0.1)
+        np.testing.assert_allclose(parameter.value, expected, rtol=1e-11, atol=1e-11, err_msg=parameter.name)
+
+
+def test_a_parameter_without_a_gradient_stays(kind: str, workers: Workers) -> None:
+    parameters = start()
+    optimizer = KINDS[kind][0](parameters)
+    give(parameters[0], SOME["matrix"][0])
+    before = [p.value.copy() for p in parameters]
+    optimizer.step(0.1, workers)
+    assert (parameters[0].value != before[0]).all()
+    for parameter, value in zip(parameters[1:], before[1:], strict=True):
+        np.testing.assert_array_equal(parameter.value, value)
+
+
+def test_rows_without_a_gradient_stay(kind: str, workers: Workers) -> None:
+    parameter = Parameter("table", np.ones((6, 2)))
+    optimizer = KINDS[kind][0]([parameter])
+    for _ in range(3):
+        parameter.gradient = Rows(np.array([4, 1], np.int32), np.full((2, 2), 0.5))
+        optimizer.step(0.1, workers)
+    assert (parameter.value[[0, 2, 3, 5]] == 1).all()
+    assert (parameter.value[[1, 4]] < 1).all()
+    for arrays in optimizer.state.values():
+        assert not arrays["table"][[0, 2, 3, 5]].any()
+
+
+def test_the_same_bytes_for_any_number_of_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizers, "ELEMENTS", 6)
+    results = set()
+    for threads in [1, 2, 7]:
+        parameters = start(np.float32)
+        optimizer = KINDS[kind][0](parameters)
+        with Workers(threads) as workers:
+            for step in range(STEPS):
+                for parameter in parameters:
+                    give(parameter, SOME[parameter.name][step])
+                norm = gradient_norm(parameters, workers)
+                optimizer.step(0.1, workers, scale=1 / norm)
+        results.add((norm, *(p.value.tobytes() for p in parameters)))
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])
+def test_momentum_rates(momentum: float) -> None:
+    with pytest.raises(ValueError, match=r"momentum is .*, expected 0 <= momentum < 1"):
+        SGD(start(), momentum=momentum)
+
+
+def test_state_is_only_what_the_formula_needs() -> None:
+    assert SGD(start()).state == {}
+    state = Adam(start()).state
+    assert set(state) == {"mean", "square"}
+    assert state["mean"].keys() == SHAPES.keys()
+    assert SGD(start(), momentum=0.5).state["velocity"]["matrix"].shape == (5, 3)
+    assert SGD(start()).state == {}  # another optimizer's momentum has left nothing behind
+
+
+# The norm
+
+
+@pytest.mark.parametrize("elements", [1, 7, 1 << 17])
+def test_global_norm(workers: Workers, monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
+    monkeypatch.setattr(optimizers, "ELEMENTS", elements)
+    parameters = start()
+    for parameter in parameters:
+        give(parameter, SOME[parameter.name][1])
+    expected = reference.global_norm([SOME[name][1] for name in SHAPES])
+    assert gradient_norm(parameters, workers) == pytest.approx(expected, rel=1e-13)
+
+
+def test_the_norm_of_nothing_is_zero(workers: Workers) -> None:
+    assert gradient_norm(start(), workers) == 0.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_norm_shows_what_is_not_finite(workers: Workers, value: float) -> None:
+    parameters = start()
+    for parameter in parameters:
+        give(parameter, SOME[parameter.name][1])
+    parameters[1].dense_gradient()[3] = value
+    assert not math.isfinite(gradient_norm(parameters, workers))
+
+
+# Schedules
+
+
+@pytest.mark.parametrize("make", [Constant, Halving, lambda rate, warmup: Cosine(rate, warmup, total=100)])
+def test_warmup_rises_evenly_to_the_height(make: Callable[[float, int], optimizers.Schedule]) -> None:
+    schedule = make(0.5, 10)
+    assert [schedule.rate(step) for step in range(10)] == pytest.approx([0.05 * (step + 1) for step in range(10)])
+    assert schedule.rate(10) == pytest.approx(0.5)
+    assert make(0.5, 0).rate(0) == pytest.approx(0.5)
+
+
+def test_constant() -> None:
+    schedule = Constant(0.5)
+    schedule.validated(False)
+    assert {schedule.rate(step) for step in range(100)} == {0.5}
+
+
+@pytest.mark.parametrize("warmup", [0, 20])
+def test_cosine(warmup: int) -> None:
+    schedule = Cosine(0.3, warmup, total=120)
+    for step in range(warmup, 120):
+        assert schedule.rate(step) == pytest.approx(0.15 * (1 + math.cos(math.pi * (step - warmup) / (120 - warmup))))
+    assert 0 < schedule.rate(119) < 0.001
+    assert schedule.rate(120) == schedule.rate(500) == pytest.approx(0, abs=1e-15)  # a run may be longer than was said
+    schedule.validated(False)
+    assert schedule.rate(warmup) == pytest.approx(0.3)
+
+
+def test_cosine_of_one_step() -> None:
+    assert Cosine(0.3, total=1).rate(0) == pytest.approx(0.3)
+
+
+def test_halving_begins_when_validation_stalls_and_goes_on() -> None:
+    schedule, rates = Halving(0.8), []
+    for improved in [True, True, False, True, False]:
+        rates.append(schedule.rate(7))
+        schedule.validated(improved)
+    rates.append(schedule.rate(7))
+    assert rates == pytest.approx([0.8, 0.8, 0.8, 0.4, 0.2, 0.1])

@@ -1,0 +1,153 @@
+"""The full softmax against its oracle, in one part and in many, on one thread and on many."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import reference
+from gradcheck import check_gradient
+
+from fastlm.nn.outputs import Softmax, softmax
+from fastlm.nn.parameters import RandomParameters
+from fastlm.nn.workspace import Workspace
+
+Make = Callable[..., Workspace]
+SHAPES = [(1, 1, 2), (1, 3, 5), (7, 1, 11), (5, 4, 1025), (140, 7, 2053)]  # N, H, V
+
+
+def draw(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+def make(N: int, H: int, V: int, dtype: type = np.float64) -> tuple[Softmax, np.ndarray, np.ndarray]:
+    """Make a layer with rows of hidden units and their targets; about a third of the rows have none."""
+    layer = Softmax("output", H, V, RandomParameters(2, dtype))
+    layer.bias.value[:] = draw(V)
+    random = np.random.default_rng(N)
+    targets = np.where(random.random(N) < 0.3, -1, random.integers(0, V, N)).astype(np.int32)
+    targets[-1] = V - 1
+    return layer, (3 * draw(N, H)).astype(dtype), targets
+
+
+def assert_close(actual: np.ndarray | float, expected: np.ndarray | float) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 64, 10_000])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_loss_and_gradients(
+    make_workspace: Make, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int], at_once: int
+) -> None:
+    monkeypatch.setattr(softmax, "LARGEST", at_once * shape[2])
+    layer, hidden, targets = make(*shape)
+    weight, bias = layer.weight.value, layer.bias.value
+    loss, dhidden = layer.loss_and_gradient(hidden, targets, 0.25, make_workspace())
+    assert_close(loss, reference.softmax_loss(hidden, targets, weight, bias))
+    expected = reference.softmax_loss_backward(hidden, targets, weight, bias)
+    assert_close(dhidden, 0.25 * expected[0])
+    assert_close(layer.weight.dense_gradient(), 0.25 * expected[1])
+    assert_close(layer.bias.dense_gradient(), 0.25 * expected[2])
+
+
+@pytest.mark.parametrize(("N", "H", "V"), SHAPES[:3])
+def test_gradients_against_numbers(make_workspace: Make, N: int, H: int, V: int) -> None:
+    layer, hidden, targets = make(N, H, V)
+    workspace = make_workspace()
+    _, dhidden = layer.loss_and_gradient(hidden, targets, 1.0, workspace)
+    gradients = [array.copy() for array in (dhidden, layer.weight.dense_gradient(), layer.bias.dense_gradient())]
+
+    def loss() -> float:
+        return -float(layer.target_log_probs(hidden, targets, workspace).sum())
+
+    for array, gradient in zip((hidden, layer.weight.value, layer.bias.value), gradients, strict=True):
+        check_gradient(loss, array, gradient)
+
+
+def test_gradients_are_added_to_the_parameters(make_workspace: Make) -> None:
+    layer, hidden, targets = make(5, 3, 7)
+    workspace = make_workspace()
+    layer.loss_and_gradient(hidden, targets, 1.0, workspace)
+    once = [p.dense_gradient().copy() for p in layer.parameters]
+    layer.loss_and_gradient(hidden, targets, 1.0, workspace)
+    for parameter, gradient in zip(layer.parameters, once, strict=True):
+        assert_close(parameter.dense_gradient(), 2 * gradient)
+
+
+def test_rows_without_a_target_have_neither_loss_nor_gradient(make_workspace: Make) -> None:
+    layer, hidden, _ = make(4, 3, 7)
+    targets = np.full(4, -1, np.int32)
+    loss, dhidden = layer.loss_and_gradient(hidden, targets, 1.0, make_workspace())
+    assert loss == 0
+    assert not dhidden.any()
+    assert not any(p.dense_gradient().any() for p in layer.parameters)
+    assert not layer.target_log_probs(hidden, targets, make_workspace()).any()
+
+
+@pytest.mark.parametrize(("N", "H", "V"), SHAPES)
+def test_log_probabilities(make_workspace: Make, N: int, H: int, V: int) -> None:
+    layer, hidden, targets = make(N, H, V)
+    expected = reference.log_softmax(reference.linear_forward(hidden, layer.weight.value, layer.bias.value))
+    log_probs = layer.log_probs(hidden)
+    assert_close(log_probs, expected)
+    assert_close(np.exp(log_probs).sum(axis=1), np.ones(N))
+    chosen = layer.target_log_probs(hidden, targets, make_workspace())
+    assert_close(chosen, np.where(targets < 0, 0, expected[np.arange(N), targets]))
+
+
+def test_float32_is_near(make_workspace: Make) -> None:
+    layer, hidden, targets = make(140, 7, 2053, np.float32)
+    wide = [array.astype(np.float64) for array in (hidden, layer.weight.value, layer.bias.value)]
+    loss, dhidden = layer.loss_and_gradient(hidden, targets, 1.0, make_workspace(np.float32))
+    assert dhidden.dtype == np.float32
+    np.testing.assert_allclose(loss, reference.softmax_loss(wide[0], targets, *wide[1:]), rtol=1e-5)
+    expected = reference.softmax_loss_backward(wide[0], targets, *wide[1:])
+    for actual, gradient in zip((dhidden, *(p.dense_gradient() for p in layer.parameters)), expected, strict=True):
+        np.testing.assert_allclose(actual, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_logits_far_apart_stay_finite(make_workspace: Make) -> None:
+    layer, _, _ = make(2, 3, 2053, np.float32)
+    hidden = np.array([[3e4, -3e4, 1e4], [-3e4, 3e4, 1e4]], np.float32)
+    targets = np.array([0, 2052], np.int32)
+    loss, dhidden = layer.loss_and_gradient(hidden, targets, 1.0, make_workspace(np.float32))
+    assert np.isfinite(loss)
+    assert np.isfinite(dhidden).all()
+    np.testing.assert_allclose(np.exp(layer.log_probs(hidden)).sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [100, 10_000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_bytes_for_any_number_of_threads(
+    make_workspace: Make, monkeypatch: pytest.MonkeyPatch, dtype: type, at_once: int
+) -> None:
+    V = 5003
+    monkeypatch.setattr(softmax, "LARGEST", at_once * V)
+    layer, hidden, targets = make(301, 13, V, dtype)
+    results = set()
+    for threads in [1, 2, 7]:
+        for parameter in layer.parameters:
+            parameter.clear_gradient()
+        workspace = make_workspace(dtype, threads=threads)
+        loss, dhidden = layer.loss_and_gradient(hidden, targets, 1 / 301, workspace)
+        chosen = layer.target_log_probs(hidden, targets, workspace)
+        gradients = [p.dense_gradient().tobytes() for p in layer.parameters]
+        results.add((loss, dhidden.tobytes(), chosen.tobytes(), *gradients))
+    assert len(results) == 1
+
+
+def test_the_bias_starts_at_the_unigrams() -> None:
+    counts = np.array([3, 0, 5, 1], np.int64)
+    layer = Softmax("output", 2, 4, RandomParameters(1, np.float64), counts)
+    assert_close(np.exp(layer.bias.value), (counts + 1) / (counts.sum() + 4))
+    even = Softmax("output", 2, 4, RandomParameters(1, np.float64))
+    assert_close(np.exp(even.bias.value), np.full(4, 0.25))
+
+
+@pytest.mark.parametrize("wrong", [-2, 7, 2**31 - 1])
+def test_targets_out_of_range(make_workspace: Make, wrong: int) -> None:
+    layer, hidden, targets = make(4, 3, 7)
+    targets[2] = wrong
+    for use in (lambda: layer.loss_and_gradient(hidden, targets, 1.0, make_workspace()),
+                lambda: layer.target_log_probs(hidden, targets, make_workspace())):  # fmt: skip
+        with pytest.raises(ValueError, match=r"targets are from .*, expected -1 to 6"):
+            use()

@@ -1,0 +1,104 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from fastlm.errors import FileError
+from fastlm.training.history import Epoch, History, Log, Step
+
+
+def make_epoch(number: int, valid_loss: float | None = 4.0, *, best: bool = True) -> Epoch:
+    return Epoch(
+        epoch=number,
+        step=number * 10,
+        train_loss=5.0,
+        valid_loss=valid_loss,
+        learning_rate=0.1,
+        tokens_per_second=1234.5,
+        seconds=2.0,
+        best=best,
+    )
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_perplexities_are_exponentials() -> None:
+    epoch = make_epoch(1)
+    assert epoch.train_perplexity == pytest.approx(math.exp(5))
+    assert epoch.valid_perplexity == pytest.approx(math.exp(4))
+    assert make_epoch(1, None).valid_perplexity is None
+    assert make_epoch(1, 1e6).valid_perplexity == math.inf
+
+
+def test_an_epoch_as_a_line() -> None:
+    line = str(make_epoch(3))
+    assert "epoch 3: training perplexity 148.41, validation perplexity 54.60 (best)" in line
+    assert "\n" not in line
+    assert "(best)" not in str(make_epoch(3, best=False))
+    assert "validation" not in str(make_epoch(3, None))
+    assert "(best)" not in str(make_epoch(3, None))
+
+
+def test_the_best_epoch_is_the_last_that_was_best() -> None:
+    history = History()
+    assert history.best is None
+    assert history.epochs_since_best == 0
+    for number, best in enumerate([True, True, False, False], start=1):
+        history.epochs.append(make_epoch(number, best=best))
+    assert history.best is history.epochs[1]
+    assert history.epochs_since_best == 2
+
+
+def test_the_log_is_lines_of_json(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with Log(path) as log:
+        log.write("start", name="한국어", config={"a": 1}, rate=math.inf, other=math.nan)
+        log.epoch(make_epoch(1))
+        log.epoch(make_epoch(2, None))
+    start, first, second = read(path)
+    assert start == {"event": "start", "name": "한국어", "config": {"a": 1}, "rate": None, "other": None}
+    assert first["event"] == "epoch"
+    assert first["epoch"] == 1
+    assert first["valid_loss"] == 4.0
+    assert first["valid_perplexity"] == pytest.approx(math.exp(4))
+    assert second["valid_perplexity"] is second["valid_loss"] is None
+    assert "한국어" in path.read_text(encoding="utf-8")
+
+
+def test_steps_are_logged_now_and_then(tmp_path: Path) -> None:
+    with Log(tmp_path / "log.jsonl") as log:
+        for number in range(1, 351):
+            log.step(Step(number, 1, 5.0, 700, 0.1, 2.0))
+    lines = read(tmp_path / "log.jsonl")
+    assert [line["step"] for line in lines] == [100, 200, 300]
+    assert lines[0] == {
+        "event": "step",
+        "step": 100,
+        "epoch": 1,
+        "loss": 5.0,
+        "num_tokens": 700,
+        "learning_rate": 0.1,
+        "gradient_norm": 2.0,
+    }
+
+
+def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+    with Log(tmp_path / "log.jsonl") as log:
+        log.write("start")
+        assert read(tmp_path / "log.jsonl") == [{"event": "start"}]
+
+
+def test_no_log_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Log(None) as log:
+        log.write("start")
+        log.epoch(make_epoch(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="missing"):
+        Log(tmp_path / "missing" / "log.jsonl")
