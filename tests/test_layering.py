@@ -1,7 +1,7 @@
 """The walls of the house: who may import whom, and how large a file may grow.
 
 CONTRIBUTING.md ("Architecture") shows the same picture. A room is a folder or module of the package; `scan` is the
-compiled `fastlm/text/scan`. Exempt are the lazy face `fastlm/__init__.py` and `if TYPE_CHECKING:` blocks.
+folder `fastlm/text/scan`. Exempt are the lazy face `fastlm/__init__.py` and `if TYPE_CHECKING:` blocks.
 """
 
 import ast

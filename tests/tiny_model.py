@@ -24,6 +24,7 @@ class TinyModel:
         random = np.random.default_rng(seed)
         self.vocabulary = Vocabulary(words, tokenizer=tokenizer)
         self.context = context
+        self.carries_state = context == "continuous"
         num_words = len(self.vocabulary)
         self.near = random.normal(size=(num_words + 1, num_words))
         self.far = random.normal(size=(num_words + 1, num_words))

@@ -42,8 +42,8 @@ class Report:
     context : str
         "sentence" or "continuous", as the model was made.
     num_streams : int or None
-        In continuous context the parts in which the text was read, each beginning without history: one
-        gives the published kind of figure. None in sentence context, where it does not matter.
+        For a model that carries a state through the text, the parts in which it was read, each beginning without
+        history: one gives the published kind of figure. None where it does not matter.
     normalised : bool
         Whether the probabilities are exact, summing to one over the vocabulary.
     """
@@ -141,6 +141,8 @@ class Report:
         share = 100 * self.num_unknown / max(self.num_words, 1)
         if self.context == "sentence":
             context_note = "every sentence by itself"
+        elif self.num_streams is None:
+            context_note = "across sentences, the last words in a window"
         elif self.num_streams == 1:
             context_note = "across sentences, the whole text in one stream"
         else:
@@ -224,7 +226,7 @@ def evaluate(
         log_prob_without_unknown=log_prob_without_unknown,
         vocab_size=len(model.vocabulary),
         context=model.context,
-        num_streams=None if model.context == "sentence" else num_streams,
+        num_streams=num_streams if model.carries_state else None,
     )
 
 

@@ -38,6 +38,10 @@ class Model(Protocol):
         """
 
     @property
+    def carries_state(self) -> bool:
+        """Whether the model remembers all of a continuous text, so that cutting it into streams costs memory."""
+
+    @property
     def embeddings(self) -> NDArray[np.floating[Any]]:
         """The table of word vectors, shape (V + 1, D); the last row is `<s>`."""
 

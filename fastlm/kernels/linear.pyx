@@ -73,14 +73,12 @@ def linear_backward_weight(
         raise ValueError(
             f"dweight ({dweight.shape[0]}, {dweight.shape[1]}), dbias ({dbias.shape[0]},), doutput "
             f"({doutput.shape[0]}, {H}) and inputs ({N}, {D}) do not fit: expected (H, D), (H,), (N, H), (N, D)")
-    if (H > 1 and doutput.strides[1] != <Py_ssize_t>sizeof(real)) or (N > 1 and stride < H):
+    if (H > 1 and doutput.strides[1] != <Py_ssize_t>sizeof(real)) or stride < H:
         raise ValueError(
             f"doutput of shape ({N}, {H}) has strides ({doutput.strides[0]}, {doutput.strides[1]}), expected its rows "
             f"contiguous and one after the other: a C-contiguous array or a slice of columns of one")
     if N == 0 or H == 0:
         return
-    if N == 1:
-        stride = H  # the stride of a single row says nothing
     with nogil:
         if D > 0:
             gemm_tn(&dweight[0, 0], D, &doutput[0, 0], stride, &inputs[0, 0], D, H, D, N, <real>1.0)

@@ -1,20 +1,22 @@
 """The language models, and the one table that maps a model file's architecture to its class."""
 
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterable
 
 from fastlm.errors import ModelFileError
 from fastlm.modelfile import read_model
 from fastlm.models.base import LanguageModel, NeuralModel
 from fastlm.models.nnlm import NNLM
 from fastlm.models.rnnlm import RNNLM
-from fastlm.text.tokenizer import TokenizerChoice
 
 __all__ = ["ARCHITECTURES", "NNLM", "RNNLM", "LanguageModel", "NeuralModel", "load"]
 
 ARCHITECTURES: dict[str, type[NeuralModel]] = {"nnlm": NNLM, "rnnlm": RNNLM}
 
 
-def load(path: str | Path, *, verify: bool = True, tokenizer: TokenizerChoice | None = None) -> NeuralModel:
+def load(
+    path: str | os.PathLike[str], *, verify: bool = True, tokenizer: Callable[[str], Iterable[str]] | None = None
+) -> NeuralModel:
     """Open a model file.
 
     Parameters

@@ -1,9 +1,9 @@
 """What every language model offers, and what all neural ones share."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -31,13 +31,32 @@ class LanguageModel(ABC):
 
     Attributes
     ----------
+    architecture : str
+        The model's kind, as the model file names it.
     vocabulary : Vocabulary
     context : {"sentence", "continuous"}
         Whether each sentence starts afresh from `<s>`, or the text runs on through its `</s>`.
+    config : dict
+        The constructor's arguments.
+    info : dict
+        How it was trained; free for more, as JSON has it.
     """
 
+    architecture: ClassVar[str]
     vocabulary: Vocabulary
     context: str
+    config: dict[str, Any]
+    info: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, FloatArray]:
+        """All that was learned, as named arrays: the model's own, not copies."""
+
+    @property
+    @abstractmethod
+    def carries_state(self) -> bool:
+        """Whether the model remembers all of a continuous text, so that cutting it into streams costs memory."""
 
     @property
     @abstractmethod
@@ -83,7 +102,7 @@ class LanguageModel(ABC):
         """
 
     @abstractmethod
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically."""
 
     def evaluate(
@@ -147,8 +166,6 @@ class NeuralModel(LanguageModel):
         None draws new parameters from the seed.
     """
 
-    architecture: ClassVar[str]
-
     def __init__(self, vocabulary: Vocabulary, config: dict[str, Any], source: ParameterSource | None = None) -> None:
         if config["context"] not in CONTEXTS:
             raise ValueError(f"context is {config['context']!r}, expected 'sentence' or 'continuous'")
@@ -195,7 +212,7 @@ class NeuralModel(LanguageModel):
         """All parameters as named arrays: the model's own, not copies."""
         return {parameter.name: parameter.value for parameter in self.parameter_list}
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically.
 
         Raises
@@ -252,9 +269,7 @@ class NeuralModel(LanguageModel):
 
     def _check_id(self, id: int) -> int:
         if not 0 <= id < len(self.vocabulary):
-            raise ValueError(
-                f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary"
-            )
+            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
         return int(id)
 
     def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:

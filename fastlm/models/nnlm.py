@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm import kernels
 from fastlm.models.base import EVALUATION_ROWS, NeuralModel
 from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
 from fastlm.nn.outputs import Softmax
@@ -112,6 +111,11 @@ class NNLM(NeuralModel):
         return [self.embedding, self.embedding_dropout, self.hidden, self.tanh, self.hidden_dropout, self.output]
 
     @property
+    def carries_state(self) -> bool:
+        """False: a window is all that is remembered, and it is read from the text itself."""
+        return False
+
+    @property
     def embeddings(self) -> FloatArray:
         """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
         return self.embedding.weight.value
@@ -181,11 +185,10 @@ class NNLM(NeuralModel):
     def log_probs(self, state: Window) -> FloatArray:
         """Natural log-probability of every next word, (V,)."""
         e = self.embeddings[list(state.ids)].reshape(-1)
-        h = np.empty(self.config["hidden_size"], self.dtype)
-        kernels.linear_forward_vector(h, e, self.hidden.weight.value, self.hidden.bias.value)
-        kernels.tanh_forward(h[np.newaxis])
+        h = self.tanh.forward_vector(self.hidden.forward_vector(e))
         features = np.concatenate([h, e]) if self.config["direct"] else h
-        return self.output.log_probs(features[np.newaxis])[0]
+        row: FloatArray = self.output.log_probs(features[np.newaxis])[0]
+        return row
 
     def score_ids(self, state: Window, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Window]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
@@ -202,12 +205,6 @@ class NNLM(NeuralModel):
                 ngram_windows(windows, text, positions, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
                 values = self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
                 log_probs[start : start + len(targets)] = values
-        return log_probs, self._window_after(text)
-
-    def _window_after(self, text: IntArray) -> Window:
-        size = self.config["context_size"]
-        window = np.empty((1, size), np.int32)
-        sentence = self.context == "sentence"
-        position = np.array([len(text)])
-        ngram_windows(window, text, position, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
-        return Window(tuple(window[0].tolist()))
+        for id in ids[-size:].tolist():
+            state = self.advance(state, id)
+        return log_probs, state

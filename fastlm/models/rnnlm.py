@@ -101,6 +101,11 @@ class RNNLM(NeuralModel):
         return [self.embedding, self.embedding_dropout, self.recurrent, self.hidden_dropout, self.output]
 
     @property
+    def carries_state(self) -> bool:
+        """Whether the hidden layer runs on through the text."""
+        return self.context == "continuous"
+
+    @property
     def embeddings(self) -> FloatArray:
         """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
         return self.embedding.weight.value
@@ -123,7 +128,9 @@ class RNNLM(NeuralModel):
         """Return the state (B, H) that one chunk leaves to the next; the first one finds zeros."""
         return workspace.array("carried", (num_streams, self.config["hidden_size"]), fill=0)
 
-    def training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: Sequence[int]) -> Iterator[Chunk]:
+    def training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: Sequence[int]
+    ) -> Iterator[Chunk]:
         """Yield chunks of `bptt_len` steps of `batch_size` parallel streams.
 
         A continuous text keeps its order; sentences are shuffled by `seed`.
@@ -188,7 +195,8 @@ class RNNLM(NeuralModel):
 
     def log_probs(self, state: RecurrentState) -> FloatArray:
         """Natural log-probability of every next word, (V,)."""
-        return self.output.log_probs(state.hidden[np.newaxis])[0]
+        row: FloatArray = self.output.log_probs(state.hidden[np.newaxis])[0]
+        return row
 
     def score_ids(
         self, state: RecurrentState, ids: NDArray[np.integer[Any]]

@@ -95,8 +95,15 @@ class Linear(Layer):
         """Add the gradients of W and b; return that of the inputs, (N, D)."""
         inputs = workspace.saved[self.name]
         dinputs = workspace.array(f"{self.name}.dinputs", inputs.shape)
-        affine_gradients(dinputs, doutput, inputs, self.weight, self.bias, workspace)
+        input_gradient(dinputs, doutput, self.weight, workspace)
+        weight_gradient(doutput, inputs, self.weight, self.bias, workspace)
         return dinputs
+
+    def forward_vector(self, inputs: FloatArray) -> FloatArray:
+        """Map `inputs` (D,) outside any workspace: a new (H,)."""
+        output = np.empty_like(self.bias.value)
+        kernels.linear_forward_vector(output, inputs, self.weight.value, self.bias.value)
+        return output
 
 
 class Tanh(Layer):
@@ -112,6 +119,11 @@ class Tanh(Layer):
         """Overwrite the gradient of the output (N, H) by that of the inputs."""
         kernels.tanh_backward(doutput, doutput, workspace.saved[self.name])
         return doutput
+
+    def forward_vector(self, inputs: FloatArray) -> FloatArray:
+        """Overwrite `inputs` (H,) by their tanh, outside any workspace."""
+        kernels.tanh_forward(inputs[np.newaxis])
+        return inputs
 
 
 class Dropout(Layer):
@@ -207,8 +219,9 @@ class Elman(Layer):
             )  # fmt: skip
 
         workspace.workers.run(sequences, even_blocks(hidden.shape[1], SEQUENCES))
+        input_gradient(_flat(dinputs), _flat(dprojected), self.w_xh, workspace)
+        weight_gradient(_flat(dprojected), _flat(inputs), self.w_xh, self.bias, workspace)
         weight_gradient(_flat(dprojected), _flat(previous), self.w_hh, None, workspace)
-        affine_gradients(_flat(dinputs), _flat(dprojected), _flat(inputs), self.w_xh, self.bias, workspace)
         return dinputs
 
     def step(self, inputs: FloatArray, previous: FloatArray) -> FloatArray:
@@ -220,21 +233,13 @@ class Elman(Layer):
         return hidden
 
 
-def affine_gradients(
-    dinputs: FloatArray,
-    doutput: FloatArray,
-    inputs: FloatArray,
-    weight: Parameter,
-    bias: Parameter,
-    workspace: Workspace,
-) -> None:
-    """Backward pass of output = inputs W' + b: overwrite `dinputs`, add to the gradients of W and b."""
+def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, workspace: Workspace) -> None:
+    """Overwrite `dinputs` (N, D) by doutput W, the gradient through output = inputs W' + b."""
 
     def rows(start: int, stop: int, worker: int) -> None:
         kernels.linear_backward(dinputs[start:stop], doutput[start:stop], weight.value)
 
-    workspace.workers.run(rows, even_blocks(len(inputs), ROWS))
-    weight_gradient(doutput, inputs, weight, bias, workspace)
+    workspace.workers.run(rows, even_blocks(len(dinputs), ROWS))
 
 
 def weight_gradient(
@@ -252,4 +257,3 @@ def weight_gradient(
 
 def _flat(sequence: FloatArray) -> FloatArray:
     return sequence.reshape(-1, sequence.shape[2])
-

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastlm import kernels
 from fastlm.nn.parallel import Workers, even_blocks
-from fastlm.nn.parameters import FloatArray, IntArray, Parameter
+from fastlm.nn.parameters import FloatArray, Parameter, Rows
 
 __all__ = [
     "SGD",
@@ -72,28 +72,22 @@ class Optimizer(ABC):
         self.num_steps += 1
         pieces = []
         for parameter in self.parameters:
-            rows = parameter.gradient_rows()
+            gradient = parameter.gradient_rows()
             state = [self.state[slot][parameter.name] for slot in self.slots]
             pieces += [
-                (parameter.matrix, state, rows.values[start:stop], rows.ids[start:stop])
-                for start, stop in _row_blocks(rows.values)
+                (parameter.matrix, state, Rows(gradient.ids[start:stop], gradient.values[start:stop]))
+                for start, stop in _row_blocks(gradient.values)
             ]
 
         def updates(start: int, stop: int, worker: int) -> None:
-            for value, state, gradient, ids in pieces[start:stop]:
-                self._update(value, state, gradient, ids, scale, learning_rate)
+            for value, state, gradient in pieces[start:stop]:
+                self._update(value, state, gradient, scale, learning_rate)
 
         workers.run(updates, even_blocks(len(pieces), 4))
 
     @abstractmethod
     def _update(
-        self,
-        value: FloatArray,
-        state: list[FloatArray],
-        gradient: FloatArray,
-        rows: IntArray,
-        scale: float,
-        learning_rate: float,
+        self, value: FloatArray, state: list[FloatArray], gradient: Rows, scale: float, learning_rate: float
     ) -> None: ...
 
 
@@ -117,18 +111,13 @@ class SGD(Optimizer):
         super().__init__(parameters)
 
     def _update(
-        self,
-        value: FloatArray,
-        state: list[FloatArray],
-        gradient: FloatArray,
-        rows: IntArray,
-        scale: float,
-        learning_rate: float,
+        self, value: FloatArray, state: list[FloatArray], gradient: Rows, scale: float, learning_rate: float
     ) -> None:
+        values, ids = gradient.values, gradient.ids
         if state:
-            kernels.momentum_update(value, *state, gradient, rows, scale, learning_rate, self.momentum)
+            kernels.momentum_update(value, state[0], values, ids, scale, learning_rate, self.momentum)
         else:
-            kernels.sgd_update(value, gradient, rows, scale, learning_rate)
+            kernels.sgd_update(value, values, ids, scale, learning_rate)
 
 
 class Adagrad(Optimizer):
@@ -139,15 +128,10 @@ class Adagrad(Optimizer):
     epsilon = 1e-8
 
     def _update(
-        self,
-        value: FloatArray,
-        state: list[FloatArray],
-        gradient: FloatArray,
-        rows: IntArray,
-        scale: float,
-        learning_rate: float,
+        self, value: FloatArray, state: list[FloatArray], gradient: Rows, scale: float, learning_rate: float
     ) -> None:
-        kernels.adagrad_update(value, *state, gradient, rows, scale, learning_rate, self.epsilon)
+        values, ids = gradient.values, gradient.ids
+        kernels.adagrad_update(value, state[0], values, ids, scale, learning_rate, self.epsilon)
 
 
 class Adam(Optimizer):
@@ -158,17 +142,13 @@ class Adam(Optimizer):
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
 
     def _update(
-        self,
-        value: FloatArray,
-        state: list[FloatArray],
-        gradient: FloatArray,
-        rows: IntArray,
-        scale: float,
-        learning_rate: float,
+        self, value: FloatArray, state: list[FloatArray], gradient: Rows, scale: float, learning_rate: float
     ) -> None:
+        mean, square = state
         kernels.adam_update(
-            value, *state, gradient, rows, scale, learning_rate, self.beta1, self.beta2, self.epsilon, self.num_steps
-        )
+            value, mean, square, gradient.values, gradient.ids, scale, learning_rate, self.beta1, self.beta2,
+            self.epsilon, self.num_steps,
+        )  # fmt: skip
 
 
 class Schedule(ABC):
@@ -192,7 +172,7 @@ class Schedule(ABC):
             return self.learning_rate * (step + 1) / self.warmup
         return self._after_warmup(step)
 
-    def validated(self, improved: bool) -> None:
+    def validated(self, improved: bool) -> None:  # noqa: B027 (only some schedules listen)
         """Hear whether the last epoch improved the validation loss."""
 
     @abstractmethod

@@ -7,10 +7,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlm.text.fill import fill_chunk, ngram_windows, sentence_ends
+from fastlm.text.scan.fill import fill_chunk, ngram_windows, sentence_ends
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["Chunk", "Streams", "Windows"]
+__all__ = ["Chunk", "Streams", "Windows", "ngram_windows"]
 
 PREVIOUS_ID = -1  # to fill_chunk: a segment's first input is the id before it
 

@@ -1,7 +1,7 @@
 """Text as ids, held in memory or memory-mapped on disk."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import DataError, ModelFileError
 from fastlm.storage import Source, TensorWriter, read_tensors, write_tensors
-from fastlm.text.fill import sentence_ends
-from fastlm.text.scan import Encoder
+from fastlm.text.scan.fill import sentence_ends
+from fastlm.text.scan.scanner import Encoder
 from fastlm.text.source import TextReader, TextSource
 from fastlm.text.vocabulary import Vocabulary
 
@@ -68,6 +68,11 @@ class Corpus:
     num_replaced: int = 0
     num_skipped: int = 0
 
+    def __post_init__(self) -> None:
+        ids = self.ids.view()
+        ids.flags.writeable = False
+        object.__setattr__(self, "ids", ids)
+
     @classmethod
     def encode(
         cls, source: TextSource, vocabulary: Vocabulary, *, path: Source | None = None, errors: str = "strict"
@@ -102,7 +107,7 @@ class Corpus:
         blocks = reader.scan(encoder, vocabulary.tokenizer)
         if path is None:
             ids = np.concatenate([np.empty(0, dtype), *blocks])
-            return cls(_read_only(ids), vocabulary, **_counts(reader, encoder))
+            return cls(ids, vocabulary, **_counts(reader, encoder))
         with TensorWriter(path, "ids", dtype, _metadata(vocabulary)) as writer:
             for block in blocks:
                 writer.append(block)
@@ -203,7 +208,7 @@ class Corpus:
             raise ValueError(f"ids[{at}] is {array[at]}: expected 0 to {len(vocabulary) - 1}, the vocabulary's ids")
         array = array.astype(_id_type(vocabulary), order="C", copy=bool(array.flags.writeable))
         num_sentences = len(sentence_ends(array, vocabulary.end_id))
-        return cls(_read_only(array), vocabulary, num_sentences, len(array) - int(np.count_nonzero(array)))
+        return cls(array, vocabulary, num_sentences, len(array) - int(np.count_nonzero(array)))
 
     def save(self, path: Source) -> None:
         """Write the corpus as a file for `open`.
@@ -242,6 +247,9 @@ class Corpus:
         """
         return sentence_ends(self.ids, self.vocabulary.end_id)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -251,12 +259,6 @@ class Corpus:
 
 def _id_type(vocabulary: Vocabulary) -> type[np.uint16 | np.int32]:
     return np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
-
-
-def _read_only(ids: NDArray[Any]) -> NDArray[Any]:
-    view = ids.view()
-    view.flags.writeable = False
-    return view
 
 
 def _metadata(vocabulary: Vocabulary) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Where text comes from: files, standard input and Python iterables, as checked blocks of UTF-8."""
 
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -7,9 +8,9 @@ from typing import Any
 
 from fastlm.errors import DataError
 from fastlm.storage import read_blocks
-from fastlm.text.scan import Scanner
+from fastlm.text.scan.scanner import Scanner
+from fastlm.text.scan.utf8 import check_text
 from fastlm.text.tokenizer import Tokenizer, WhitespaceTokenizer
-from fastlm.text.utf8 import check_text
 
 __all__ = ["TextReader", "TextSource"]
 
@@ -69,9 +70,10 @@ class TextReader:
             self._drop(scanner.num_returns)
         else:
             for lines in self.line_blocks():
-                # What looks empty is empty, even for a tokenizer that makes tokens of white space.
-                tokens = tokenizer.tokenize_lines([line if line.strip(" \t") else "" for line in lines])
-                yield scanner.scan_tokens(tokens)
+                # What looks empty is empty, even for a tokenizer that would make a token of it.
+                filled = [bool(line.strip(" \t")) for line in lines]
+                tokens = iter(tokenizer.tokenize_lines(list(itertools.compress(lines, filled))))
+                yield scanner.scan_tokens([next(tokens) if is_filled else [] for is_filled in filled])
         if self.num_replaced or self.num_skipped:
             logger.warning(
                 "%s: %d invalid characters were replaced, %d lines left out",

@@ -171,28 +171,31 @@ class WhitespaceTokenizer(Tokenizer):
 
 
 @functools.cache
-def _marks() -> str:
-    """All combining marks as the inside of a character class of `re`, which has no name for them."""
-    places = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
-    marks = [place for place in places if unicodedata.category(chr(place))[0] == "M"]
-    begins = [place for before, place in zip([0, *marks], marks, strict=False) if place != before + 1]
-    ends = [place for place, after in zip(marks, [*marks[1:], 0], strict=False) if after != place + 1]
-    return "".join(f"{chr(begin)}-{chr(end)}" for begin, end in zip(begins, ends, strict=True))
+def _extender() -> str:
+    """Build the pattern of what stays with the character before it; `re` has no name for combining marks.
+
+    The astral ones stand apart: `re` looks the others up in a bitmap, but only in a class without astral characters.
+    """
+    places = [place for place in range(0x300, 0x20000) if unicodedata.category(chr(place))[0] == "M"]
+    tags_and_selectors = [*range(0xE0020, 0xE0080), *range(0xE0100, 0xE01F0)]
+    near = "".join(chr(place) for place in places if place < 0x10000)
+    astral = "".join(chr(place) for place in [*places, *range(0x1F3FB, 0x1F400), *tags_and_selectors] if place > 0xFFFF)
+    return rf"(?:[{near}]|(?=[\U00010000-\U0010ffff])[{astral}])"
 
 
 @functools.cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns of the tokens of "word" and "char"."""
     special = f"{UNKNOWN}|{END}|{START}"
-    joiners = "\u200c\u200d"  # the zero-width ones: between letters in Persian and Indic scripts, and in emoji
-    extenders = f"[{_marks()}\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]*"  # marks, skin tones, tags of flags
+    extender = _extender()
     flag = "[\U0001f1e6-\U0001f1ff]{2}"
-    # A user-perceived character, near enough to the rules of Unicode's annex 29.
-    character = rf"(?:{flag}|\S{extenders}(?:\u200d\S{extenders})*)"
-    letters = rf"[^\W_](?:[^\W_]|[{_marks()}{joiners}])*"
+    # A user-perceived character, near enough to the rules of Unicode's annex 29: emoji are joined by U+200D.
+    character = rf"(?:{flag}|\S{extender}*+(?:\u200d\S{extender}*+)*+)"
+    # Zero-width joiners stand between the letters of Persian and Indic words.
+    letters = rf"[^\W_]++(?:(?:{extender}|[\u200c\u200d])++[^\W_]*+)*+"
     inner = r"(?:['’‐‑\-\u00ad]|(?<=\d)[.,](?=\d))"  # apostrophes and hyphens; points and commas between digits
-    word = rf"{letters}(?:{inner}{letters})*"
-    return re.compile(rf"{special}|{word}|{character}"), re.compile(rf"{special}|{character}|\s")
+    word = rf"{letters}(?:{inner}{letters})*+"
+    return re.compile(rf"{word}|{special}|{character}"), re.compile(rf"{special}|{character}|\s")
 
 
 class WordTokenizer(Tokenizer):
@@ -358,7 +361,8 @@ class CallableTokenizer(Tokenizer):
 def _qualified_name(function: Callable[[str], Iterable[str]]) -> str:
     """module.qualname of a function, or of the class of a callable object."""
     named: Any = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
+    module = getattr(named, "__module__", None)  # methods of built-in types have none
+    return f"{module}.{named.__qualname__}" if module else str(named.__qualname__)
 
 
 def _read_json(path: str | os.PathLike[str]) -> str:

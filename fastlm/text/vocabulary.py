@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import DataError, ModelFileError
 from fastlm.storage import Source
-from fastlm.text.scan import Counter
-from fastlm.text.source import TextReader, TextSource
-from fastlm.text.table import WordTable
+from fastlm.text.counting import count_words
+from fastlm.text.scan.table import WordTable
+from fastlm.text.source import TextSource
 from fastlm.text.tokenizer import END, START, UNKNOWN, Tokenizer, TokenizerChoice, make_tokenizer
 from fastlm.text.wordlist import (
     NUM_SPECIALS,
@@ -22,7 +22,6 @@ from fastlm.text.wordlist import (
     check_packed,
     check_words,
     decode_word,
-    most_frequent,
     pack,
     read_words,
     unpack,
@@ -157,21 +156,8 @@ class Vocabulary:
         if min_count < 1:
             raise ValueError(f"min_count={min_count}: expected 1 or more")
         chosen = make_tokenizer(tokenizer, lower_case=lower_case)
-        reader = TextReader(source, errors)
-        counter = Counter(reader.name)
-        for _ in reader.scan(counter, chosen):
-            pass
-        data, ends, counts = counter.words()
-        if counter.num_sentences == 0:
-            raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
-        kept = most_frequent(data, ends, counts, max_size, min_count)
-        if len(kept) == 0:
-            raise DataError(f"{reader.name}: no word occurs {min_count} times; give a smaller min_count")
-        order = np.concatenate([np.arange(NUM_SPECIALS), kept])
-        kept_counts = counts[order]
-        kept_counts[cls.unknown_id] += counts.sum() - kept_counts.sum()
         vocabulary = cls.__new__(cls)
-        vocabulary._set(*pack(unpack(data, ends, order)), kept_counts, chosen)
+        vocabulary._set(*count_words(source, chosen, max_size=max_size, min_count=min_count, errors=errors), chosen)
         return vocabulary
 
     @classmethod
@@ -275,21 +261,7 @@ class Vocabulary:
         return int(self.table.find([word])[0])
 
     def word(self, id: int) -> str:
-        """Word of an id from 0 to V.
-
-        Parameters
-        ----------
-        id : int
-
-        Returns
-        -------
-        str
-
-        Raises
-        ------
-        ValueError
-            If there is no such id.
-        """
+        """Word of an id from 0 to V; any other raises ValueError."""
         if not 0 <= id <= len(self):
             raise ValueError(f"id {id}: expected 0 to {len(self)}")
         if id == self.start_id:
@@ -313,7 +285,8 @@ class Vocabulary:
         Raises
         ------
         DataError
-            If the text holds a literal ``<s>`` or ``</s>``, NUL, or a lone surrogate.
+            If the text holds a literal ``<s>`` or ``</s>``, NUL, or a lone surrogate, or the tokenizer gives an empty
+            token.
         ValueError
             If there is more than one line.
         """
@@ -322,7 +295,10 @@ class Vocabulary:
             raise ValueError(f"got {line.count(chr(10)) + 1} lines of text, expected one: encode them one by one")
         if UNWRITABLE.search(line):
             raise DataError(f"text {text!r}: NUL or a lone surrogate; expected text that can be written as UTF-8")
-        ids = self.table.find(self.tokenizer.tokenize(line))
+        tokens = self.tokenizer.tokenize(line) if line.strip(" \t") else []
+        if "" in tokens:
+            raise DataError(f"text {text!r}: the tokenizer gave an empty token; expected one character or more in each")
+        ids = self.table.find(tokens)
         if np.any((ids == self.end_id) | (ids == self.start_id)):
             raise DataError(
                 f"text {text!r}: a literal <s> or </s>; they stand for the begin and the end of a sentence, which are "
@@ -377,16 +353,6 @@ class Vocabulary:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], tokenizer: Tokenizer) -> Self:
         """Take the arrays of `to_arrays`, without a copy and without reading the words before they are needed.
 
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            Other arrays in it are not looked at.
-        tokenizer : Tokenizer
-
-        Returns
-        -------
-        Vocabulary
-
         Raises
         ------
         ModelFileError
@@ -395,21 +361,13 @@ class Vocabulary:
         data, ends, counts = (arrays.get(f"vocabulary.{name}") for name in ("bytes", "ends", "counts"))
         if data is None or ends is None:
             raise ModelFileError("damaged vocabulary: expected the arrays vocabulary.bytes and vocabulary.ends")
-        check_packed(data, ends)
-        if counts is not None and (counts.dtype != np.int64 or counts.shape != ends.shape or counts.min() < 0):
-            raise ModelFileError(f"damaged vocabulary: expected vocabulary.counts (int64) of {len(ends)} words")
+        check_packed(data, ends, counts)
         vocabulary = cls.__new__(cls)
         vocabulary._set(data.view(), ends.view(), None if counts is None else counts.view(), tokenizer)
         return vocabulary
 
     def fingerprint(self) -> str:
-        """Digest of words and tokenizer: equal for vocabularies that turn equal text into equal ids.
-
-        Returns
-        -------
-        str
-            64 hexadecimal digits (SHA-256).
-        """
+        """SHA-256 of words and tokenizer: equal for vocabularies that turn equal text into equal ids."""
         return self._fingerprint
 
     @functools.cached_property

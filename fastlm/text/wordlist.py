@@ -68,7 +68,7 @@ def read_words(path: Source, tokenizer: Tokenizer) -> dict[str, int | None]:
             fault = f"got {word!r}: {fault}"
         elif word in counts:
             fault = f"{word!r} is there twice; expected every word once"
-        elif tab and not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+        elif tab and not (digits.isascii() and digits.isdigit() and len(digits) < 20 and int(digits) < 1 << 63):
             fault = f"{digits!r} behind the tab; expected the word's count"
         elif counts and bool(tab) != (next(iter(counts.values())) is not None):
             fault = "some words have counts, others not; expected a tab and a count in all lines or in none"
@@ -102,17 +102,19 @@ def unpack(data: NDArray[np.uint8], ends: NDArray[np.int64], which: Any = slice(
     return [raw[start:end] for start, end in zip(starts[which].tolist(), ends[which].tolist(), strict=True)]
 
 
-def check_packed(data: NDArray[Any], ends: NDArray[Any]) -> None:
-    """Raise ModelFileError if these, which come from a file, are not packed words, the special ones first."""
+def check_packed(data: NDArray[Any], ends: NDArray[Any], counts: NDArray[Any] | None = None) -> None:
+    """Raise ModelFileError if these arrays of a file are not packed words and counts, the special ones first."""
     specials = (UNKNOWN + END).encode()
     if not (
-        (data.dtype, data.ndim, ends.dtype, ends.ndim) == (np.uint8, 1, np.int64, 1)
+        (data.dtype == np.uint8 and data.ndim == 1 and ends.dtype == np.int64 and ends.ndim == 1)
         and ends[:NUM_SPECIALS].tolist() == [len(UNKNOWN), len(specials)]
         and ends[-1] == len(data)
         and np.all(ends[1:] > ends[:-1])
         and data[: len(specials)].tobytes() == specials
     ):
         raise ModelFileError("damaged vocabulary: vocabulary.bytes (uint8) and vocabulary.ends (int64) do not fit")
+    if counts is not None and (counts.dtype != np.int64 or counts.shape != ends.shape or counts.min() < 0):
+        raise ModelFileError(f"damaged vocabulary: expected vocabulary.counts (int64) of {len(ends)} words")
 
 
 def decode_word(word: bytes) -> str:

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlm.models import NeuralModel
-from fastlm.modelfile import read_model
+from fastlm.models import NeuralModel, load
 from fastlm.nn.parameters import FloatArray
 from fastlm.storage import Source
 
@@ -28,7 +27,7 @@ class Best:
         self._kept = False
 
     def keep(self, info: dict[str, Any]) -> None:
-        """Keep the model's parameters as they are now, with `info` about them."""
+        """Keep the model's parameters as they are now, with `info` about them for the model file."""
         self._model.info = info
         if self._output is not None:
             self._model.save(self._output)
@@ -40,6 +39,6 @@ class Best:
         """Put the parameters that were kept last back into the model, if any were."""
         if not self._kept:
             return
-        arrays = self._copies if self._output is None else read_model(self._output).arrays
+        arrays = self._copies if self._output is None else load(self._output).parameters
         for name, value in self._model.parameters.items():
             np.copyto(value, arrays[name])

@@ -132,7 +132,7 @@ class Log:
         self._file: IO[str] | None = None
         if path is not None:
             with system_failures("write", path):
-                self._file = Path(path).open("w", encoding="utf-8")
+                self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
 
     def __enter__(self) -> Self:
         return self

@@ -25,6 +25,10 @@ logger = logging.getLogger("fastlm")
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
 SCHEDULES = ("cosine", "halving", "constant")
+OPTIONS_KEPT = (
+    "batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "warmup_steps", "max_grad_norm",
+    "seed",
+)  # fmt: skip
 Callback = Callable[[Step | Epoch], object]
 
 
@@ -270,17 +274,7 @@ class _Run:
 
     def _info(self, epoch: Epoch | None) -> dict[str, Any]:
         """Describe the run for the model file; no times, so that equal models are equal bytes."""
-        names = (
-            "batch_size",
-            "bptt_len",
-            "optimizer",
-            "learning_rate",
-            "momentum",
-            "schedule",
-            "max_grad_norm",
-            "seed",
-        )
-        info = {name: getattr(self.trainer, name) for name in names}
+        info = {name: getattr(self.trainer, name) for name in OPTIONS_KEPT}
         info |= {"epochs": self.epochs, "train_tokens": self.train.num_tokens}
         if epoch is not None:
             kept = asdict(epoch)

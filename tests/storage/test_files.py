@@ -59,8 +59,9 @@ def test_reads_files_that_were_put_together(tmp_path: Path, suffix: str) -> None
 def test_reads_zstd_with_a_skippable_frame_and_a_long_window(tmp_path: Path) -> None:
     path = tmp_path / "text.zst"
     skippable = (0x184D2A50).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"abc"
-    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=30)
-    path.write_bytes(skippable + zstandard.ZstdCompressor(compression_params=parameters).compress(TEXT))
+    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=28)  # readers' usual limit is 27
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    path.write_bytes(skippable + stream.compress(TEXT) + stream.flush())
     assert read(path) == TEXT
 
 

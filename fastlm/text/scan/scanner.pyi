@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.text.table import WordTable
+from fastlm.text.scan.table import WordTable
 
 class Scanner:
     @property

@@ -1,0 +1,82 @@
+"""Train the models of the README on the Penn Treebank with its commands, and print its table.
+
+Each row runs the command line as a user would, in a process of its own, then `fastlm evaluate` on the saved model.
+The Penn Treebank is not free to ship: put ptb.train.txt and ptb.valid.txt (or .gz, .xz), in the usual form of
+Mikolov et al. with 10,000 words, into the folder named by --data.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROWS = {
+    "nnlm": "train nnlm {train} --valid {valid} -o {model}",
+    "rnnlm": "train rnnlm {train} --valid {valid} -o {model}",
+}
+HEADER = "| command | parameters | epochs | minutes | tokens/s | GFLOP/s of this machine | validation perplexity |"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which (default: all): {', '.join(ROWS)}")
+    parser.add_argument("--keep", type=Path, help="a folder to leave the models in")
+
+
+def run(options: argparse.Namespace) -> int:
+    unknown = set(options.rows) - set(ROWS)
+    if unknown:
+        raise SystemExit(f"python bench quality: no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    train, valid = (find(options.data, name) for name in ("ptb.train.txt", "ptb.valid.txt"))
+    print(HEADER, "| --- " * HEADER.count(" |") + "|", sep="\n", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.keep or Path(scratch)
+        for row in options.rows or ROWS:
+            print(measure(ROWS[row], train, valid, folder / f"ptb.{row}.fastlm"), flush=True)
+    return 0
+
+
+def find(folder: Path, name: str) -> Path:
+    for suffix in ("", ".gz", ".xz", ".zst"):
+        if (folder / (name + suffix)).exists():
+            return folder / (name + suffix)
+    raise SystemExit(f"python bench quality: no {name} (or .gz, .xz, .zst) in {folder.absolute()}; name it by --data")
+
+
+def measure(command: str, train: Path, valid: Path, model: Path) -> str:
+    rate = product_rate()
+    began = time.perf_counter()
+    fastlm(command.format(train=train, valid=valid, model=model) + " --json")
+    minutes = (time.perf_counter() - began) / 60
+    report = fastlm(f"evaluate {model} {valid} --json")
+    facts = fastlm(f"info {model} --json")
+    training = facts["info"]["training"]
+    speed = training["epochs"] * training["train_tokens"] / minutes / 60
+    shown = "fastlm " + command.format(train="ptb.train.txt", valid="ptb.valid.txt", model=model.name)
+    return (
+        f"| `{shown}` | {facts['num_parameters']:,} | {training['epochs']} | {minutes:.1f} | {speed:,.0f} "
+        f"| {rate:.0f} | {report['perplexity']:.2f} |"
+    )
+
+
+def fastlm(arguments: str) -> dict:
+    words = [sys.executable, "-P", "-m", "fastlm", *arguments.split()]
+    result = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode:
+        raise SystemExit(f"python bench quality: fastlm {arguments}: exit status {result.returncode}")
+    return json.loads(result.stdout)
+
+
+def product_rate() -> float:
+    """GFLOP/s of float32 matrix products on all cores, by NumPy, the best of ten."""
+    a = np.ones((2048, 2048), np.float32)
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - began)
+    return 2 * 2048**3 / min(seconds) / 1e9

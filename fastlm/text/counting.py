@@ -1,0 +1,39 @@
+"""Counting the words of a text, and choosing those that a vocabulary keeps."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlm.errors import DataError
+from fastlm.text.scan.scanner import Counter
+from fastlm.text.source import TextReader, TextSource
+from fastlm.text.tokenizer import Tokenizer
+from fastlm.text.wordlist import NUM_SPECIALS, most_frequent, pack, unpack
+
+__all__ = ["count_words"]
+
+
+def count_words(
+    source: TextSource, tokenizer: Tokenizer, *, max_size: int | None, min_count: int, errors: str
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """Count a text's words, and keep the most frequent ones; see `Vocabulary.build`.
+
+    Returns
+    -------
+    data, ends, counts
+        The packed words, the special ones first, where each ends, and their counts; that of ``<unk>`` includes what
+        was left out.
+    """
+    reader = TextReader(source, errors)
+    counter = Counter(reader.name)
+    for _ in reader.scan(counter, tokenizer):
+        pass
+    data, ends, counts = counter.words()
+    if counter.num_sentences == 0:
+        raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
+    kept = most_frequent(data, ends, counts, max_size, min_count)
+    if len(kept) == 0:
+        raise DataError(f"{reader.name}: no word occurs {min_count} times or more; give a smaller min_count")
+    order = np.concatenate([np.arange(NUM_SPECIALS), kept])
+    kept_counts = counts[order]
+    kept_counts[0] += counts.sum() - kept_counts.sum()
+    return *pack(unpack(data, ends, order)), kept_counts

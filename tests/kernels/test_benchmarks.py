@@ -1,0 +1,79 @@
+"""The kernels one by one at the size of the Penn Treebank; timed with `pytest --benchmark-enable`, else run once.
+
+N = 140 events (7 steps of 20 streams), V = 10,000 words, H = D = 200.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastlm import kernels
+
+T, B, H, V, BLOCK = 7, 20, 200, 10_000, 1000
+N = T * B
+Benchmark = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, np.ndarray]:
+    """Arrays of all shapes that the kernels take, by the letters of the shape; shared, whatever is written to them."""
+    rng = np.random.default_rng(1)
+    shapes = {
+        "NH": (N, H), "NH2": (N, H), "NH3": (N, H), "TBH": (T, B, H), "TBH2": (T, B, H), "TBH3": (T, B, H),
+        "BH": (B, H), "HH": (H, H), "VH": (V, H), "VH2": (V, H), "VH3": (V, H), "V": (V,), "V2": (V,), "H": (H,),
+        "H2": (H,), "H3": (H,), "N": (N,), "N2": (N,), "NV": (N, V), "NK": (N, V // BLOCK), "1H": (1, H), "1V": (1, V),
+    }  # fmt: skip
+    real = {name: rng.uniform(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    integers = {
+        "ids": rng.integers(V, size=N).astype(np.int32),
+        "rows": rng.permutation(V)[:N].astype(np.int32),
+        "all_rows": np.arange(V, dtype=np.int32),
+        "slots": np.full(V, -1, np.int32),
+        "found": np.empty(N, np.int32),
+        "resets": (rng.random((T, B)) < 0.05).astype(np.uint8),
+    }
+    return real | integers
+
+
+# The arguments of each kernel: names of arrays above, or numbers.
+CALLS: dict[str, list[list[Any]]] = {
+    "adagrad_update": [["VH", "VH2", "NH", "rows", 1.0, 1e-3, 1e-8], ["VH", "VH2", "VH3", "all_rows", 1.0, 1e-3, 1e-8]],
+    "adam_update": [
+        ["VH", "VH2", "VH3", "NH", "rows", 1.0, 1e-3, 0.9, 0.999, 1e-8, 1],
+    ],
+    "dropout_forward": [["NH", "NH2", "H"]],
+    "dropout_mask": [["H", 1, 0.5]],
+    "elman_backward": [["TBH", "BH", "TBH2", "TBH3", "resets", "HH"]],
+    "elman_forward": [["TBH", "TBH2", "TBH3", "BH", "resets", "HH"]],
+    "elman_step": [["H", "H2", "H3", "HH"]],
+    "embedding_backward": [["found", "NH", "NH2", "ids", "slots"]],
+    "embedding_forward": [["NH", "ids", "VH"]],
+    "linear_backward": [["NH", "NH2", "HH"]],
+    "linear_backward_weight": [["HH", "H", "NH", "NH2"]],
+    "linear_forward": [["NH", "NH2", "HH", "H"]],
+    "linear_forward_vector": [["H", "H2", "HH", "H3"], ["V", "H", "VH", "V2"]],
+    "momentum_update": [["VH", "VH2", "NH", "rows", 1.0, 1e-3, 0.9]],
+    "sgd_update": [["VH", "NH", "rows", 1.0, 1e-3], ["VH", "VH2", "all_rows", 1.0, 1e-3]],
+    "softmax_backward": [["NH", "NV", "NK", "VH", "ids", "NH2", 0.01, BLOCK]],
+    "softmax_backward_weight": [["VH", "V", "NV", "NK", "NH", "ids", "NH2", 0.01, BLOCK, 3]],
+    "softmax_forward": [["N", "N2", "NV", "NK", "NH", "VH", "V", "ids", BLOCK]],
+    "softmax_log_probs": [["1V", "1H", "VH", "V", "V2"]],
+    "squared_norm": [["VH"]],
+    "tanh_backward": [["NH", "NH2", "NH3"]],
+    "tanh_forward": [["NH"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [(name, names) for name, calls in CALLS.items() for names in calls],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_kernel(name: str, names: list[Any], arrays: dict[str, np.ndarray], benchmark: Benchmark) -> None:
+    benchmark(getattr(kernels, name), *(arrays[a] if isinstance(a, str) else a for a in names))
+
+
+def test_every_kernel_has_a_benchmark() -> None:
+    assert set(CALLS) == set(kernels.__all__)
