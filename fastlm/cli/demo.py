@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ SHAKESPEARE = Show(
         Recipe(
             "NNLM",
             {"embedding_dim": 100, "hidden_size": 100, "dropout": 0.3, "context": "continuous"},
-            {"batch_size": 128, "learning_rate": 0.003},
+            {"batch_size": 64, "learning_rate": 0.004},
             epochs=3,
         ),
         Recipe(
@@ -64,8 +65,8 @@ SHAKESPEARE = Show(
             epochs=4,
         ),
     ),
-    prompts=("First", "O, what a", "My lord, I will not"),
-    words=("he", "is", "good", "my"),
+    prompts=("The duke of", "God save the", "Farewell, my"),
+    words=("good", "shall", "hath", "first", "two", "sir", "duke"),
 )
 KOREAN = Show(
     text="korean",
@@ -86,7 +87,7 @@ KOREAN = Show(
         ),
     ),
     prompts=("정말", "이 영화는", "배우들의 연기가"),
-    words=("재밌게", "너무", "ㅋㅋ", "최고의"),
+    words=("재밌게", "너무", "정말", "감동적인", "배우들의", "ㅋㅋ"),
 )
 
 
@@ -174,7 +175,7 @@ def _print_perplexities(
     models: dict[str, "NeuralModel"], train: "Corpus", held_out: "Corpus", threads: int | None
 ) -> None:
     print(f"Perplexity on {held_out.num_tokens:,} held-out tokens\n")
-    rows = [("", "all", "without unknown words"), ("  word counts alone", *map(_figure, _unigram(train, held_out)))]
+    rows = [("", "   all", "without unknown words"), ("  word counts alone", *map(_figure, _unigram(train, held_out)))]
     for name, model in models.items():
         report = model.evaluate(held_out, threads=threads)
         rows.append((f"  {name}", _figure(report.perplexity), _figure(report.perplexity_without_unknown)))
@@ -182,7 +183,7 @@ def _print_perplexities(
 
 
 def _figure(perplexity: float) -> str:
-    return f"{perplexity:.1f}"
+    return f"{perplexity:6.1f}"
 
 
 def _unigram(train: "Corpus", held_out: "Corpus") -> tuple[float, float]:
@@ -196,7 +197,7 @@ def _unigram(train: "Corpus", held_out: "Corpus") -> tuple[float, float]:
 
 
 def _print_predictions(models: dict[str, "NeuralModel"], prompts: Sequence[str]) -> None:
-    print("\nWhat comes next?")
+    print("\nWhat comes next? (</s> is the end of the line)")
     for prompt in prompts:
         print(f"\n  {prompt} …")
         rows = []
@@ -222,11 +223,11 @@ def _print_neighbours(models: dict[str, "NeuralModel"], words: Sequence[str]) ->
     name, model = next(iter(models.items()))
     print(f"\nWords used alike, by the {name}'s embeddings\n")
     known = [word for word in words if word in model.vocabulary]
-    print_table([(f"  {word}", ", ".join(neighbour.word for neighbour in model.similar(word, k=7))) for word in known])
+    print_table([(f"  {word}", ", ".join(neighbour.word for neighbour in model.similar(word, k=4))) for word in known])
 
 
 def _print_paths(paths: dict[str, Path], show: Show) -> None:
     print("\nThe models\n")
     print_table([(f"  {path}", f"{path.stat().st_size / 1e6:.1f} MB") for path in paths.values()])
     last = list(paths.values())[-1]
-    print(f'\nGo on:  fastlm generate {last} --prompt "{show.prompts[-1]}"')
+    print(f"\nGo on:  fastlm generate {shlex.quote(str(last))} --prompt {shlex.quote(show.prompts[-1])}")

@@ -249,16 +249,15 @@ def test_a_text_shorter_than_a_batch(run, output, tmp_path):
         (b"one </s>\n", "line 1"),
     ],
 )
-@pytest.mark.parametrize("place", ["training", "validation"])
-def test_bad_text_is_one_line_and_leaves_no_model(run, text, output, tmp_path, data, message, place):
-    path = tmp_path / "bad.txt"
+def test_bad_text_is_one_line_and_leaves_no_model(run, text, tmp_path, data, message):
+    path, output = tmp_path / "bad.txt", tmp_path / "model.fastlm"
     path.write_bytes(data)
-    files = [str(path)] if place == "training" else [text, "--valid", str(path)]
-    status, printed, errors = run("nnlm", *files, "-o", output, "--quiet")
-    assert (status, printed, errors.count("\n")) == (1, "", 1)
-    assert errors.startswith(f"fastlm: {path}")
-    assert message in errors
-    assert not Path(output).exists()
+    for files in ([str(path)], [text, "--valid", str(path)]):
+        status, printed, errors = run("nnlm", *files, "-o", str(output), "--quiet")
+        assert (status, printed, errors.count("\n")) == (1, "", 1)
+        assert errors.startswith(f"fastlm: {path}")
+        assert message in errors
+        assert not output.exists()
 
 
 @pytest.mark.parametrize("option", ["FILE", "--valid", "--vocab", "--tokenizer"])
@@ -273,14 +272,15 @@ def test_a_missing_file(run, text, output, tmp_path, option):
 
 @pytest.mark.parametrize("option", ["-o", "--log"])
 @pytest.mark.parametrize("target", ["missing/model", "."])
-def test_what_cannot_be_written_is_found_before_anything_is_read(run, output, tmp_path, option, target, monkeypatch):
+def test_what_cannot_be_written_is_found_before_anything_is_read(run, tmp_path, option, target, monkeypatch):
     monkeypatch.setattr(fastlm.Vocabulary, "build", None)
-    arguments = ["-o", output, option, str(tmp_path / target)]
+    arguments = ["-o", str(tmp_path / "model"), option, str(tmp_path / target)]
     status, printed, errors = run("nnlm", str(tmp_path / "no text is needed"), *arguments)
     assert (status, printed, errors.count("\n")) == (1, "", 1)
     assert f"cannot write '{tmp_path}" in errors
 
 
+# What is wrong by itself, whatever the files hold.
 BAD_OPTIONS = [
     [],
     ["lstm", "f", "-o", "m"],
