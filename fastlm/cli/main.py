@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except MemoryError as error:
         return _fail(f"out of memory{f': {error}' if str(error) else ''}")
-    except (FastLMError, OSError, ValueError) as error:
+    except (FastLMError, OSError, ValueError, ImportError) as error:  # an ImportError: an optional package is missing
         return _fail(_message(error))
     return 0
 

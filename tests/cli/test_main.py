@@ -47,6 +47,7 @@ def fail(error):
         (OSError(28, "No space left on device"), 1, "No space left on device"),
         (ValueError("k must be 1, got 0"), 1, "k must be 1, got 0"),
         (ValueError(), 1, "ValueError"),
+        (ImportError("this needs the package 'tokenizers'"), 1, "this needs the package 'tokenizers'"),
         (MemoryError(), 1, "out of memory"),
         (MemoryError("Unable to allocate 8 TiB"), 1, "out of memory: Unable to allocate 8 TiB"),
         (KeyboardInterrupt(), 130, "interrupted"),
