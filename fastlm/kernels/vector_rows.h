@@ -4,19 +4,19 @@
 FASTLM_CLONES FASTLM_UNUSED
 static REAL NAMED(max_biased)(const REAL *restrict x, const REAL *restrict bias, ptrdiff_t n)
 {
-    REAL lanes[FASTLM_LANES];
+    REAL lanes[FASTLM_MAX_LANES];
     ptrdiff_t i = 0;
-    for (int lane = 0; lane < FASTLM_LANES; lane++)
+    for (int lane = 0; lane < FASTLM_MAX_LANES; lane++)
         lanes[lane] = -(REAL)INFINITY;
-    for (; i + FASTLM_LANES <= n; i += FASTLM_LANES)
-        for (int lane = 0; lane < FASTLM_LANES; lane++) {
+    for (; i + FASTLM_MAX_LANES <= n; i += FASTLM_MAX_LANES)
+        for (int lane = 0; lane < FASTLM_MAX_LANES; lane++) {
             REAL value = x[i + lane] + bias[i + lane];
             lanes[lane] = value > lanes[lane] ? value : lanes[lane];
         }
     REAL largest = -(REAL)INFINITY;
     for (; i < n; i++)
         largest = x[i] + bias[i] > largest ? x[i] + bias[i] : largest;
-    for (int lane = 0; lane < FASTLM_LANES; lane++)
+    for (int lane = 0; lane < FASTLM_MAX_LANES; lane++)
         largest = lanes[lane] > largest ? lanes[lane] : largest;
     return largest;
 }
