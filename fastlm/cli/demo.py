@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-HELD_OUT = 0.05  # of the lines, the last ones
+HELD_OUT = 0.05  # of the lines, the last ones: what is measured at the end
+VALIDATION = 0.02  # the ones before them: what the best epoch is chosen by
 LINES_SHOWN = 6
 TOKENS_GENERATED = 90
 
@@ -108,12 +109,12 @@ def demo(options: argparse.Namespace) -> None:
     """Train both models on a sample text, and print what they have learned."""
     show = KOREAN if options.korean else SHAKESPEARE
     directory = _make_directory(options.output)
-    train, held_out = _read(show)
+    train, valid, held_out = _read(show)
     models: dict[str, NeuralModel] = {}
     paths: dict[str, Path] = {}
     for recipe in show.recipes:
         path = paths[recipe.name] = directory / f"{recipe.name.lower()}.fastlm"
-        models[recipe.name] = _train(recipe, train, held_out, path, options)
+        models[recipe.name] = _train(recipe, train, valid, path, options)
     _print_perplexities(models, train, held_out, options.threads)
     _print_predictions(models, show.prompts)
     _print_texts(models, options.seed)
@@ -134,27 +135,27 @@ def _make_directory(name: str | None) -> Path:
     return directory
 
 
-def _read(show: Show) -> tuple["Corpus", "Corpus"]:
-    """Split the sample text, and build the vocabulary of its first part."""
+def _read(show: Show) -> tuple["Corpus", "Corpus", "Corpus"]:
+    """Split the sample text in three, and build the vocabulary of its first part."""
     from fastlm.data import sample_text
     from fastlm.text.corpus import Corpus
     from fastlm.text.source import TextReader
     from fastlm.text.vocabulary import Vocabulary
 
     lines = [line for block in TextReader(sample_text(show.text)).line_blocks() for line in block]
-    cut = round(len(lines) * (1 - HELD_OUT))
+    last = round(len(lines) * (1 - HELD_OUT))
+    cut = last - round(len(lines) * VALIDATION)
     vocabulary = Vocabulary.build(lines[:cut], **show.vocabulary)
-    train, held_out = (Corpus.encode(part, vocabulary) for part in (lines[:cut], lines[cut:]))
+    parts = (lines[:cut], lines[cut:last], lines[last:])
+    train, valid, held_out = (Corpus.encode(part, vocabulary) for part in parts)
     _say(
-        f"{show.title}: {train.num_tokens:,} tokens to train on, {held_out.num_tokens:,} held out, "
-        f"vocabulary of {len(vocabulary):,} words"
+        f"{show.title}: {train.num_tokens:,} tokens to train on, {valid.num_tokens:,} to choose the best epoch by, "
+        f"{held_out.num_tokens:,} held out, vocabulary of {len(vocabulary):,} words"
     )
-    return train, held_out
+    return train, valid, held_out
 
 
-def _train(
-    recipe: Recipe, train: "Corpus", held_out: "Corpus", path: Path, options: argparse.Namespace
-) -> "NeuralModel":
+def _train(recipe: Recipe, train: "Corpus", valid: "Corpus", path: Path, options: argparse.Namespace) -> "NeuralModel":
     from fastlm.models import ARCHITECTURES
     from fastlm.training.trainer import Trainer
 
@@ -162,7 +163,7 @@ def _train(
     size = sum(array.size for array in model.parameters.values())
     _say(f"training an {recipe.name} of {size:,} parameters")
     trainer = Trainer(model, seed=options.seed, threads=options.threads, progress=True, output=path, **recipe.training)
-    if trainer.fit(train, held_out, epochs=recipe.epochs).ended == "interrupted":
+    if trainer.fit(train, valid, epochs=recipe.epochs).ended == "interrupted":
         raise KeyboardInterrupt(f"interrupted; the best {recipe.name} so far is in {path}")
     return model
 
