@@ -99,23 +99,28 @@ class Workers:
             return
         queue = deque(blocks)
         helpers = min(self.threads, len(blocks)) - 1
-        futures = [self._pool.submit(_work, task, queue, worker) for worker in range(1, helpers + 1)]
+        futures: list[Future[None]] = []
         try:
+            futures.extend(self._pool.submit(_work, task, queue, worker) for worker in range(1, helpers + 1))
             _work(task, queue, 0)
         finally:
-            queue.clear()  # after an error, nothing more is begun
             _wait_for_all(futures)  # the blocks write into the caller's arrays: none may be running when it goes on
         for future in futures:
             future.result()
 
 
 def _work(task: Task, queue: deque[Block], worker: int) -> None:
-    while True:
-        try:
-            start, stop = queue.popleft()
-        except IndexError:
-            return
-        task(start, stop, worker)
+    """Take blocks until there is none left; after an error nobody finds one."""
+    try:
+        while queue:
+            try:
+                start, stop = queue.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            task(start, stop, worker)
+    except BaseException:
+        queue.clear()
+        raise
 
 
 def _wait_for_all(futures: Sequence[Future[None]]) -> None:

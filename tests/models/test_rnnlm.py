@@ -282,3 +282,21 @@ def test_streams_have_dropout_masks_of_their_own(workspace: Workspace) -> None:
         chunk = Chunk(np.full(shape, 2, np.int32), targets, np.ones(shape, np.uint8), np.zeros(shape, np.int64))
         losses.append(model.loss_and_gradients(chunk, workspace)[0])
     assert len(set(losses)) == 4
+
+
+def test_the_state_is_carried_on_without_dropout(workspace: Workspace) -> None:
+    """Dropout is for the layers above and below; here only the one above can matter, for w_xh = 0."""
+    model = make(dropout=0.5)
+    model.parameters["recurrent.w_xh"][:] = 0
+    plain = make(dropout=0.0)
+    for name, array in model.parameters.items():
+        plain.parameters[name][:] = array
+    first, second = chunk_of(3, 2, seed=1), chunk_of(4, 2, seed=2)
+    first.resets[0], second.resets[0] = 1, 0
+    model.loss_and_gradients(first, workspace)
+    loss, _ = plain.loss_and_gradients(second, workspace)
+    _, state = run(model, first.inputs, first.resets, np.zeros((2, 7)))
+    log_probs, _ = run(model, second.inputs, second.resets, state)
+    events = second.targets >= 0
+    expected = np.take_along_axis(log_probs, np.maximum(second.targets, 0)[..., np.newaxis], axis=2)[..., 0]
+    assert loss == pytest.approx(-expected[events].sum(), rel=1e-11)

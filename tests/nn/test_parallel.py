@@ -141,6 +141,23 @@ def test_one_thread_runs_where_it_is_called() -> None:
     assert seen == [threading.get_ident()] * 2
 
 
+@pytest.mark.parametrize("failing", ["caller", "helper"])
+def test_after_an_error_nothing_more_is_begun(failing: str) -> None:
+    main, together, begun = threading.get_ident(), threading.Barrier(2, timeout=30), []
+
+    def task(start: int, stop: int, worker: int) -> None:
+        begun.append(start)
+        if start < 2:
+            together.wait()  # each of the two threads has one of the first blocks
+            if (threading.get_ident() == main) == (failing == "caller"):
+                raise LookupError
+        time.sleep(0.005)
+
+    with Workers(2) as workers, pytest.raises(LookupError):
+        workers.run(task, [(i, i + 1) for i in range(200)])
+    assert len(begun) < 100
+
+
 @pytest.mark.parametrize("failing", [0, 5, 39])
 def test_an_error_comes_out_and_nothing_runs_on(workers: Workers, failing: int) -> None:
     begun, ended = [], []
@@ -172,7 +189,16 @@ def test_workers_can_be_used_after_an_error(workers: Workers) -> None:
     assert sorted(done) == list(range(20))
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt also in a process that was started in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends itself a signal")
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("where", ["in a block", "while waiting for the others"])
 def test_ctrl_c_leaves_no_block_running(where: str) -> None:
     main, ended, running = threading.get_ident(), [], threading.Event()

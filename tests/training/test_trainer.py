@@ -110,6 +110,21 @@ def test_another_seed_gives_other_bytes(make: Make, context: str) -> None:
     assert train(make, context=context, seed=1) != train(make, context=context, seed=2)
 
 
+def step_losses(model: NeuralModel, seed: int) -> list[list[float]]:
+    """Train so slowly that nothing changes, and return the losses of all steps of each of two epochs."""
+    recorder = Recorder(model)
+    trainer = Trainer(model, learning_rate=1e-20, batch_size=1, seed=seed, threads=1, callback=recorder)
+    trainer.fit(SMALL, epochs=2)
+    return [[step.loss for step in recorder.steps if step.epoch == epoch] for epoch in (1, 2)]
+
+
+def test_the_order_of_the_text_depends_on_the_seed_and_the_epoch(make: Make) -> None:
+    (first, second), (other, _) = (step_losses(make(context="sentence"), seed) for seed in (1, 2))
+    assert sum(first) / len(first) == pytest.approx(sum(second) / len(second), rel=0.1)
+    assert first != pytest.approx(second)
+    assert first != pytest.approx(other)
+
+
 def test_a_trainer_can_be_used_again(make: Make) -> None:
     first, second = make(dropout=0.3), make(dropout=0.3)
     trainer = Trainer(first, threads=1)
