@@ -136,13 +136,13 @@ class _BlasCap:
     """Holds BLAS at one thread while at least one user wants it, then restores what was there."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._users = 0
         self._limiter: Any = None
         self._controller: ThreadpoolController | None = None
 
     def acquire(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._users == 0:
                 if self._controller is None:  # looking the libraries up takes milliseconds: once
                     self._controller = ThreadpoolController()
@@ -151,7 +151,7 @@ class _BlasCap:
             self._users += 1
 
     def release(self) -> None:
-        with self._lock:
+        with self.lock:
             self._users -= 1
             if self._users == 0:
                 self._take_control()
@@ -167,3 +167,8 @@ class _BlasCap:
 
 
 _blas_cap = _BlasCap()
+if hasattr(os, "register_at_fork"):
+    # A fork while another thread sets limits would leave the child a lock that nobody opens.
+    os.register_at_fork(
+        before=_blas_cap.lock.acquire, after_in_parent=_blas_cap.lock.release, after_in_child=_blas_cap.lock.release
+    )

@@ -332,3 +332,35 @@ def test_many_threads_may_cap_at_once() -> None:
         thread.join()
     assert not wrong
     assert blas_threads() == {3}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_process_forked_while_another_thread_caps_can_cap() -> None:
+    inside, stop = threading.Event(), threading.Event()
+
+    def use() -> None:
+        while not stop.is_set():
+            with Workers(1):
+                inside.set()
+
+    def cap_in_child() -> int:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(3)  # the child ends by a signal if it hangs
+            try:
+                with Workers(2) as workers:
+                    workers.run(lambda start, stop, worker: None, [(0, 1), (1, 2)])
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    try:
+        assert inside.wait(30)
+        assert [cap_in_child() for _ in range(20)] == [0] * 20
+    finally:
+        stop.set()
+        thread.join()
