@@ -27,7 +27,7 @@ __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
 logger = logging.getLogger("fastlm")
 
-OPTIMIZERS = ("adam", "adagrad", "sgd")
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adagrad": Adagrad, "sgd": SGD}
 SCHEDULES = ("cosine", "halving", "constant")
 OPTIONS_KEPT = (
     "batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "warmup_steps", "max_grad_norm",
@@ -113,13 +113,13 @@ class Trainer:
         usual = 256 if isinstance(model, NNLM) else 20
         self.batch_size = whole_number("batch_size", usual if batch_size is None else batch_size, minimum=1)
         self.bptt_len = whole_number("bptt_len", 35 if bptt_len is None else bptt_len, minimum=1)
-        self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
+        self.optimizer = _one_of("optimizer", optimizer, tuple(OPTIMIZERS))
         self.momentum = real_number("momentum", momentum)
         if self.momentum and optimizer != "sgd":
             raise ValueError(f"momentum is {momentum}, but {optimizer} has none to set; leave it out, or take 'sgd'")
         self.schedule = _one_of("schedule", schedule, SCHEDULES)
-        defaults = {"adam": 0.002, "adagrad": 0.05, "sgd": 0.5}
-        self.learning_rate = _positive("learning_rate", defaults[optimizer] if learning_rate is None else learning_rate)
+        usual_rate = OPTIMIZERS[optimizer].default_learning_rate
+        self.learning_rate = _positive("learning_rate", usual_rate if learning_rate is None else learning_rate)
         self.warmup_steps = whole_number("warmup_steps", warmup_steps, minimum=0)
         self.max_grad_norm = _positive("max_grad_norm", max_grad_norm)
         self.patience = whole_number("patience", patience, minimum=1)
@@ -219,7 +219,8 @@ class _Run:
             step = self._step(batch, number)
             loss += step.loss * step.num_tokens
             num_tokens += step.num_tokens
-            self.bar.update(step.num_tokens, epoch=f"{number}/{self.epochs}", perplexity=perplexity(loss / num_tokens))
+            mean = loss / num_tokens
+            self.bar.update(step.num_tokens, epoch=f"{number}/{self.epochs}", loss=mean, perplexity=perplexity(mean))
             self._tell(step)
         trained = time.perf_counter()
         valid_loss = self._validate(step)
@@ -293,7 +294,7 @@ class _Run:
         trainer = self.trainer
         if trainer.optimizer == "sgd":
             return SGD(self.parameters, momentum=trainer.momentum)
-        return Adam(self.parameters) if trainer.optimizer == "adam" else Adagrad(self.parameters)
+        return OPTIMIZERS[trainer.optimizer](self.parameters)
 
     def _make_schedule(self) -> Schedule:
         trainer = self.trainer

@@ -236,6 +236,17 @@ def test_progress_is_shown_on_standard_error_if_asked(
     assert err.count("training perplexity") == 2
 
 
+def test_the_bar_shows_the_mean_loss_of_the_epoch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[int, dict[str, Any]]] = []
+    monkeypatch.setattr("fastlm.progress.Progress.update", lambda self, n=1, **values: shown.append((n, values)))
+    history = Trainer(make(), threads=1).fit(SMALL, epochs=2)
+    assert sum(n for n, _ in shown) == 2 * SMALL.num_tokens
+    last = {values["epoch"]: values for _, values in shown}
+    for epoch in history.epochs:
+        assert last[f"{epoch.epoch}/2"]["loss"] == epoch.train_loss
+        assert last[f"{epoch.epoch}/2"]["perplexity"] == epoch.train_perplexity
+
+
 def test_the_log_is_json_lines(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     trainer = Trainer(make(), threads=1, batch_size=1, log=path, max_grad_norm=math.inf, patience=9)
