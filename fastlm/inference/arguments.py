@@ -5,7 +5,10 @@ import numbers
 import operator
 from typing import SupportsIndex
 
-__all__ = ["one_line", "real_number", "whole_number"]
+from fastlm.text.corpus import Corpus
+from fastlm.text.vocabulary import Vocabulary
+
+__all__ = ["check_vocabulary", "one_line", "real_number", "whole_number"]
 
 
 def whole_number(name: str, value: SupportsIndex, *, minimum: int) -> int:
@@ -36,3 +39,12 @@ def one_line(text: str) -> str:
             f"expected one line of text, got {line.count(chr(10)) + 1}: {line[:60]!r}; give the lines one by one"
         )
     return line
+
+
+def check_vocabulary(corpus: Corpus, vocabulary: Vocabulary, *, name: str = "corpus") -> None:
+    """Raise a ValueError unless the ids of the argument `name` are those of the model's vocabulary."""
+    if corpus.vocabulary is not vocabulary and corpus.vocabulary != vocabulary:
+        raise ValueError(
+            f"the {name} was made with another vocabulary ({len(corpus.vocabulary):,} words) than the model's "
+            f"({len(vocabulary):,} words); make it with Corpus.encode(text, model.vocabulary)"
+        )

@@ -7,15 +7,29 @@ from typing import Any
 import numpy as np
 
 from fastlm.errors import FastLMError
-from fastlm.inference.arguments import whole_number
+from fastlm.inference.arguments import check_vocabulary, whole_number
 from fastlm.inference.interface import Model
 from fastlm.progress import Progress
 from fastlm.text.corpus import Corpus
 
-__all__ = ["Report", "evaluate"]
+__all__ = ["Report", "evaluate", "perplexity"]
 
 BLOCK = 1 << 20  # tokens that are summed at a time
 SHORTEST_STREAM = 128  # tokens; a stream begins without history, so that shorter ones would cost perplexity
+
+
+def perplexity(loss: float) -> float:
+    """Return exp(loss) for a mean loss in nats a token; infinity where that is beyond a float.
+
+    Examples
+    --------
+    >>> perplexity(0.0), perplexity(1000.0)
+    (1.0, inf)
+    """
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -72,13 +86,13 @@ class Report:
     @property
     def perplexity(self) -> float:
         """`exp(loss)`, over all tokens."""
-        return _exp(self.loss)
+        return perplexity(self.loss)
 
     @property
     def perplexity_without_unknown(self) -> float:
         """Perplexity over the tokens that are not unknown words; those are skipped but kept as context."""
         num_known = self.num_tokens - self.num_unknown
-        return _exp(-self.log_prob_without_unknown / num_known) if num_known else math.nan
+        return perplexity(-self.log_prob_without_unknown / num_known) if num_known else math.nan
 
     @property
     def bits_per_character(self) -> float | None:
@@ -197,7 +211,7 @@ def evaluate(
     >>> report.num_tokens, report.num_sentences, report.num_unknown, report.perplexity > 1
     (10, 2, 1, True)
     """
-    _check_vocabulary(model, corpus)
+    check_vocabulary(corpus, model.vocabulary)
     num_streams = _fitting_streams(whole_number("num_streams", num_streams, minimum=1), model.context, corpus)
     with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
         log_probs = model.token_log_probs(corpus, num_streams=num_streams, workers=workers, progress=shown.update)
@@ -230,22 +244,7 @@ def evaluate(
     )
 
 
-def _check_vocabulary(model: Model, corpus: Corpus) -> None:
-    if corpus.vocabulary is not model.vocabulary and corpus.vocabulary != model.vocabulary:
-        raise ValueError(
-            f"the corpus was made with another vocabulary ({len(corpus.vocabulary):,} words) than the model's "
-            f"({len(model.vocabulary):,} words); make it with Corpus.encode(text, model.vocabulary)"
-        )
-
-
 def _fitting_streams(num_streams: int, context: str, corpus: Corpus) -> int:
     """Return how many streams make sense for a corpus, at most `num_streams`."""
     most = corpus.num_sentences if context == "sentence" else corpus.num_tokens // SHORTEST_STREAM
     return max(1, min(num_streams, most))
-
-
-def _exp(value: float) -> float:
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf

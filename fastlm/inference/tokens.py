@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import DataError
 from fastlm.inference.arguments import one_line, whole_number
+from fastlm.inference.evaluation import perplexity
 from fastlm.inference.interface import Model
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
@@ -71,12 +72,7 @@ class Score:
     @property
     def perplexity(self) -> float:
         """The perplexity of the sentence, `</s>` and unknown words included; NaN for a line without words."""
-        if not self.tokens:
-            return math.nan
-        try:
-            return math.exp(-self.log_prob / len(self.tokens))
-        except OverflowError:
-            return math.inf
+        return perplexity(-self.log_prob / len(self.tokens)) if self.tokens else math.nan
 
 
 def score(model: Model, text: str) -> Score:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import ModelFileError
 from fastlm.inference import evaluation, generation, similarity, tokens
-from fastlm.inference.arguments import real_number, whole_number
+from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.nn.layers import Layer
 from fastlm.nn.parallel import Workers
@@ -263,11 +263,7 @@ class NeuralModel(LanguageModel):
     ) -> NDArray[np.float64]:
         """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
         num_streams = whole_number("num_streams", num_streams, minimum=1)
-        if corpus.vocabulary is not self.vocabulary and corpus.vocabulary != self.vocabulary:
-            raise ValueError(
-                "the corpus was made with another vocabulary than the model's; make it with "
-                "Corpus.encode(text, model.vocabulary)"
-            )
+        check_vocabulary(corpus, self.vocabulary)
         log_probs = np.empty(corpus.num_tokens)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
             workspace = Workspace(self.dtype, active)

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from fastlm.inference.evaluation import perplexity
 from fastlm.storage.files import Source, system_failures
 
-__all__ = ["Epoch", "History", "Log", "Step", "finite", "perplexity"]
+__all__ = ["Epoch", "History", "Log", "Step", "finite"]
 
 STEPS_PER_LINE = 100
 
@@ -158,14 +159,6 @@ class Log:
     def epoch(self, epoch: Epoch) -> None:
         """Append an epoch."""
         self.write("epoch", **epoch.to_dict())
-
-
-def perplexity(loss: float) -> float:
-    """Return exp(loss), infinity where that is beyond a float."""
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf
 
 
 def finite(value: Any) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastlm.errors import FastLMError, TrainingError
-from fastlm.inference.arguments import real_number, whole_number
-from fastlm.inference.evaluation import evaluate
+from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
+from fastlm.inference.evaluation import evaluate, perplexity
 from fastlm.models import NNLM, NeuralModel
 from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, Schedule, gradient_norm
 from fastlm.nn.parallel import Workers
@@ -21,7 +21,7 @@ from fastlm.progress import Progress, announce
 from fastlm.storage import Source, check_writable
 from fastlm.text.corpus import Corpus
 from fastlm.training.best import Best
-from fastlm.training.history import Epoch, History, Log, Step, finite, perplexity
+from fastlm.training.history import Epoch, History, Log, Step, finite
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
@@ -151,9 +151,9 @@ class Trainer:
             If loss or gradients are no longer finite. The model then has the best parameters so far.
         """
         epochs = whole_number("epochs", epochs, minimum=1)
-        for name, corpus in (("train", train), ("valid", valid)):
-            if corpus is not None and corpus.vocabulary != self.model.vocabulary:
-                raise ValueError(f"the {name} corpus was made with another vocabulary than the model's; encode it anew")
+        check_vocabulary(train, self.model.vocabulary, name="train corpus")
+        if valid is not None:
+            check_vocabulary(valid, self.model.vocabulary, name="valid corpus")
         if self.output is not None:
             check_writable(self.output)
         return _Run(self, train, valid, epochs).run()
