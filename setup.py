@@ -35,10 +35,11 @@ def extension(path: Path) -> Extension:
     )
 
 
-setup(
-    ext_modules=cythonize(
-        [extension(path) for path in sorted(Path("fastlm").rglob("*.pyx"))],
-        compiler_directives=DIRECTIVES,
-        nthreads=int(os.environ.get("FASTLM_BUILD_JOBS", os.cpu_count() or 1)),
+if __name__ == "__main__":  # where processes are not forked, each of cythonize's own imports this file
+    setup(
+        ext_modules=cythonize(
+            [extension(path) for path in sorted(Path("fastlm").rglob("*.pyx"))],
+            compiler_directives=DIRECTIVES,
+            nthreads=int(os.environ.get("FASTLM_BUILD_JOBS", os.cpu_count() or 1)),
+        )
     )
-)
