@@ -68,7 +68,7 @@ def linear_backward_weight(
     inputs : (N, D)
     """
     cdef Py_ssize_t N = inputs.shape[0], D = inputs.shape[1], H = doutput.shape[1], i
-    cdef Py_ssize_t stride = doutput.strides[0] // <Py_ssize_t>sizeof(real)
+    cdef Py_ssize_t stride = doutput.strides[0] // <Py_ssize_t>sizeof(real) if N > 1 else H  # one row's says nothing
     if doutput.shape[0] != N or dweight.shape[0] != H or dweight.shape[1] != D or dbias.shape[0] not in (0, H):
         raise ValueError(
             f"dweight ({dweight.shape[0]}, {dweight.shape[1]}), dbias ({dbias.shape[0]},), doutput "

@@ -84,6 +84,14 @@ def test_columns_of_a_wider_gradient_give_the_bytes_of_their_copy(part: slice, d
     assert slices.tobytes() == copies.tobytes()
 
 
+def test_one_row_may_have_any_stride(dtype: type) -> None:
+    row, inputs = draw(dtype, 11), draw(dtype, 1, 5)
+    dweight, dbias = np.zeros((11, 5), dtype), np.zeros(11, dtype)
+    kernels.linear_backward_weight(dweight, dbias, row[np.newaxis], inputs)
+    np.testing.assert_array_equal(dweight, np.outer(row, inputs))
+    np.testing.assert_array_equal(dbias, row)
+
+
 def test_no_bias_is_an_empty_array(dtype: type) -> None:
     doutput, inputs = draw(dtype, 4, 3), draw(dtype, 4, 5)
     with_bias, without = np.zeros((3, 5), dtype), np.zeros((3, 5), dtype)
