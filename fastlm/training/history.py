@@ -131,6 +131,7 @@ class Log:
 
     def __init__(self, path: Source | None) -> None:
         self._file: IO[str] | None = None
+        self._path = path or ""
         if path is not None:
             with system_failures("write", path):
                 self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
@@ -142,14 +143,16 @@ class Log:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with system_failures("write", self._path):
+                self._file.close()
 
     def write(self, event: str, **values: Any) -> None:
         """Append one line; numbers that are not finite become null."""
         if self._file is not None:
             line = {"event": event} | {name: finite(value) for name, value in values.items()}
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            self._file.flush()
+            with system_failures("write", self._path):
+                self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                self._file.flush()
 
     def step(self, step: Step) -> None:
         """Append a step now and then."""

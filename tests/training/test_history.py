@@ -102,3 +102,9 @@ def test_no_log_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="missing"):
         Log(tmp_path / "missing" / "log.jsonl")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_full_disk_is_an_error_that_names_the_log() -> None:
+    with pytest.raises(FileError, match=r"cannot write '/dev/full': .*; make room"), Log("/dev/full") as log:
+        log.write("start")
