@@ -1,6 +1,5 @@
-"""What several test files need: small texts of our own, and the folder with the published corpora."""
+"""What several test files need: small texts of our own."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -68,18 +67,6 @@ def english_file(tmp_path: Path, english_lines: list[str]) -> Path:
 @pytest.fixture
 def korean_file(tmp_path: Path, korean_lines: list[str]) -> Path:
     return write_lines(tmp_path / "korean.txt", korean_lines)
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Return the folder with the Penn Treebank and the other corpora that may not be shipped."""
-    name = os.environ.get("FASTLM_DATA")
-    if not name:
-        pytest.skip("needs corpora that are not shipped: set FASTLM_DATA to their folder")
-    folder = Path(name)
-    if not folder.is_dir():
-        pytest.fail(f"FASTLM_DATA is {name!r}, which is not a folder")
-    return folder
 
 
 def write_lines(path: Path, lines: list[str]) -> Path:
