@@ -269,4 +269,4 @@ def _checked_order(order: ArrayLike, size: int, what: str) -> NDArray[np.int64]:
         raise ValueError(
             f"order holds {numbers.min()} to {numbers.max()}: expected 0 to {size - 1}, there are {size} {what}"
         )
-    return numbers.astype(np.int64)
+    return np.ascontiguousarray(numbers, dtype=np.int64)  # no copy of what is right: it is as long as the corpus
