@@ -4,7 +4,10 @@ A caller's wrong argument is a plain `ValueError`; these are for what lies outsi
 also the built-in exception that a caller would catch who does not know fastlm.
 """
 
-__all__ = ["DataError", "FastLMError", "FileError", "ModelFileError", "TrainingError"]
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["DataError", "FastLMError", "FileError", "ModelFileError", "TrainingError", "compiled_modules"]
 
 
 class FastLMError(Exception):
@@ -25,3 +28,17 @@ class ModelFileError(FastLMError, ValueError):
 
 class TrainingError(FastLMError, ValueError):
     """A training run that cannot go on, because its loss or its gradients are not finite."""
+
+
+@contextmanager
+def compiled_modules(package: str) -> Iterator[None]:
+    """Say what to do where the compiled modules of a package are not found: in a checkout, before any build."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(f"{package}."):
+            raise
+        raise ImportError(
+            f"there is no compiled module {error.name}; this looks like a source checkout: install it with "
+            "'pip install .' and run Python from another directory"
+        ) from error

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,19 @@ def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_import_is_light(tmp_path: Path, code: str) -> None:
     done = run_python(f"{code}\nimport json, sys; print(json.dumps(list(sys.modules)))", tmp_path)
     assert heavy_ones(json.loads(done.stdout)) == set()
+
+
+@pytest.mark.parametrize(
+    "code", ["import fastlm; fastlm.Vocabulary", "import fastlm; fastlm.load", "import fastlm.nn.layers"]
+)
+def test_sources_without_compiled_modules_say_what_to_do(tmp_path: Path, code: str) -> None:
+    shutil.copytree(
+        Path(fastlm.__file__).parent, tmp_path / "fastlm", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1
+    assert "looks like a source checkout: install it with 'pip install .'" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

@@ -6,7 +6,9 @@ one call in float32 or all in float64; ids are int32 and have been checked. A ke
 nothing and releases the interpreter lock; a shape that does not fit raises ValueError before anything is written.
 """
 
-try:
+from fastlm.errors import compiled_modules
+
+with compiled_modules(__name__):
     from fastlm.kernels.dropout import dropout_forward, dropout_mask
     from fastlm.kernels.embedding import embedding_backward, embedding_forward
     from fastlm.kernels.linear import (
@@ -20,13 +22,6 @@ try:
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
     from fastlm.kernels.softmax import softmax_backward, softmax_backward_weight, softmax_forward, softmax_log_probs
     from fastlm.kernels.updates import adagrad_update, adam_update, momentum_update, sgd_update, squared_norm
-except ModuleNotFoundError as error:
-    if not (error.name or "").startswith("fastlm.kernels."):
-        raise
-    raise ImportError(
-        f"the compiled module {error.name} is not in {__path__[0]}; this looks like a source checkout: "
-        "install it with 'pip install .' and run Python from another directory"
-    ) from error
 
 __all__ = [
     "adagrad_update",
