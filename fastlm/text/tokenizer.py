@@ -1,7 +1,8 @@
 """Text to tokens and back.
 
 A tokenizer is described by its `spec`, a small JSON object that is stored with the vocabulary and so with every
-model: raw text is split the same way when the model is used. Every tokenizer keeps `<unk>`, `<s>` and `</s>` whole.
+model: raw text is split the same way when the model is used. "whitespace", "word" and "char" keep `<unk>`, `<s>` and
+`</s>` whole.
 """
 
 import functools
