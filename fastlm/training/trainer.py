@@ -27,7 +27,7 @@ __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
 logger = logging.getLogger("fastlm")
 
-OPTIMIZERS = ("adam", "adagrad", "sgd")
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adagrad": Adagrad, "sgd": SGD}
 SCHEDULES = ("cosine", "halving", "constant")
 OPTIONS_KEPT = (
     "batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "warmup_steps", "max_grad_norm",
@@ -118,8 +118,8 @@ class Trainer:
         if self.momentum and optimizer != "sgd":
             raise ValueError(f"momentum is {momentum}, but {optimizer} has none to set; leave it out, or take 'sgd'")
         self.schedule = _one_of("schedule", schedule, SCHEDULES)
-        defaults = {"adam": 0.002, "adagrad": 0.05, "sgd": 0.5}
-        self.learning_rate = _positive("learning_rate", defaults[optimizer] if learning_rate is None else learning_rate)
+        default = OPTIMIZERS[optimizer].default_learning_rate
+        self.learning_rate = _positive("learning_rate", default if learning_rate is None else learning_rate)
         self.warmup_steps = whole_number("warmup_steps", warmup_steps, minimum=0)
         self.max_grad_norm = _positive("max_grad_norm", max_grad_norm)
         self.patience = whole_number("patience", patience, minimum=1)
