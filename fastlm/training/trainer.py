@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from numbers import Real
 from typing import Any
@@ -293,7 +293,7 @@ class _Run:
         trainer = self.trainer
         if trainer.optimizer == "sgd":
             return SGD(self.parameters, momentum=trainer.momentum)
-        return Adam(self.parameters) if trainer.optimizer == "adam" else Adagrad(self.parameters)
+        return OPTIMIZERS[trainer.optimizer](self.parameters)
 
     def _make_schedule(self) -> Schedule:
         trainer = self.trainer
@@ -324,7 +324,7 @@ def _positive(name: str, value: float) -> float:
     return float(value)
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
+def _one_of(name: str, value: str, choices: Collection[str]) -> str:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
     return value
