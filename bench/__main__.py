@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import quality
+import speed
 
-BENCHES = {"quality": quality}
+BENCHES = {"quality": quality, "speed": speed}
 
 
 def main() -> int:

@@ -50,14 +50,14 @@ def find(folder: Path, name: str) -> Path:
 def measure(command: str, train: Path, valid: Path, model: Path) -> str:
     rate = product_rate()
     began = time.perf_counter()
-    epochs = fastlm(command.format(train=train, valid=valid, model=model) + " --json")["history"]["epochs"]
+    history = fastlm(command.format(train=train, valid=valid, model=model) + " --json")["history"]["epochs"]
     minutes = (time.perf_counter() - began) / 60
     report = fastlm(f"evaluate {model} {valid} --json")
     facts = fastlm(f"info {model} --json")
-    speed = len(epochs) * facts["info"]["training"]["train_tokens"] / minutes / 60
+    speed = np.median([epoch["tokens_per_second"] for epoch in history])
     shown = "fastlm " + command.format(train="ptb.train.txt", valid="ptb.valid.txt", model=model.name)
     return (
-        f"| `{shown}` | {facts['num_parameters']:,} | {len(epochs)} | {minutes:.1f} | {speed:,.0f} "
+        f"| `{shown}` | {facts['num_parameters']:,} | {len(history)} | {minutes:.1f} | {speed:,.0f} "
         f"| {rate:.0f} | {report['perplexity']:.2f} |"
     )
 

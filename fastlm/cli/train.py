@@ -44,7 +44,7 @@ def add_parser(verbs: Parsers) -> None:
 
 def _add_nnlm(kinds: Parsers) -> None:
     parser = _add_kind(kinds, "nnlm", "a network over the last few words (Bengio et al. 2003)")
-    model = _add_model_options(parser, embedding_dim=100, hidden_size=200, dropout=0.2, context="sentence")
+    model = _add_model_options(parser, embedding_dim=100, hidden_size=200, dropout=0.3, context="sentence")
     model.add_argument("--context-size", metavar="N", type=whole_number(1), help="how many words are seen (4)")
     model.add_argument("--direct", action="store_true", help="connect the word vectors to the output directly as well")
     _add_training_options(parser, "words that are learned from at a time (256)")

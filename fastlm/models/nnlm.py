@@ -80,7 +80,7 @@ class NNLM(NeuralModel):
         embedding_dim: int = 100,
         hidden_size: int = 200,
         direct: bool = False,
-        dropout: float = 0.2,
+        dropout: float = 0.3,
         context: str = "sentence",
         seed: int = 1,
         dtype: str = "float32",

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from numbers import Real
 from typing import Any
@@ -113,13 +113,13 @@ class Trainer:
         usual = 256 if isinstance(model, NNLM) else 20
         self.batch_size = whole_number("batch_size", usual if batch_size is None else batch_size, minimum=1)
         self.bptt_len = whole_number("bptt_len", 35 if bptt_len is None else bptt_len, minimum=1)
-        self.optimizer = _one_of("optimizer", optimizer, tuple(OPTIMIZERS))
+        self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
         self.momentum = real_number("momentum", momentum)
         if self.momentum and optimizer != "sgd":
             raise ValueError(f"momentum is {momentum}, but {optimizer} has none to set; leave it out, or take 'sgd'")
         self.schedule = _one_of("schedule", schedule, SCHEDULES)
-        usual_rate = OPTIMIZERS[optimizer].default_learning_rate
-        self.learning_rate = _positive("learning_rate", usual_rate if learning_rate is None else learning_rate)
+        default = OPTIMIZERS[optimizer].default_learning_rate
+        self.learning_rate = _positive("learning_rate", default if learning_rate is None else learning_rate)
         self.warmup_steps = whole_number("warmup_steps", warmup_steps, minimum=0)
         self.max_grad_norm = _positive("max_grad_norm", max_grad_norm)
         self.patience = whole_number("patience", patience, minimum=1)
@@ -325,7 +325,7 @@ def _positive(name: str, value: float) -> float:
     return float(value)
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
+def _one_of(name: str, value: str, choices: Collection[str]) -> str:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
     return value

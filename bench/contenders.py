@@ -1,0 +1,192 @@
+"""One training step of the same model, by fastlm, by PyTorch and by plain NumPy: what bench speed compares.
+
+Every contender trains an RNNLM (batch streams, BPTT 35) or an NNLM (four words, D = 100) over 10,000 words: forward
+pass, cross-entropy, backward pass, clipping at a global norm, SGD update; float32, no dropout. A contender is a
+function from a `Setting` to a function that takes one step and returns its mean loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+VOCAB_SIZE, BPTT_LEN, CONTEXT_SIZE, WINDOW_DIM = 10_000, 35, 4, 100
+LEARNING_RATE, MAX_NORM = 0.5, 0.25
+STEPS_OF_TEXT = 20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and a batch; `hidden` is also the embedding dimension of the RNNLM."""
+
+    kind: str
+    batch: int
+    hidden: int
+    threads: int = 1
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in a step."""
+        return self.batch * (BPTT_LEN if self.kind == "rnnlm" else 1)
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of a step: 6 x the multiply-adds of the dense products, the lookup excluded."""
+        inputs = 2 * self.hidden if self.kind == "rnnlm" else CONTEXT_SIZE * WINDOW_DIM
+        return 6 * self.tokens * self.hidden * (inputs + VOCAB_SIZE)
+
+    def __str__(self) -> str:
+        return f"{self.kind} batch {self.batch} hidden {self.hidden}"
+
+
+Step = Callable[[], float]
+
+
+def zipf_ids(count: int) -> np.ndarray:
+    """Words as frequent as in a text: p(k) ~ 1 / k."""
+    weights = 1.0 / np.arange(1, VOCAB_SIZE + 1)
+    return np.random.default_rng(1).choice(VOCAB_SIZE, count, p=weights / weights.sum())
+
+
+def fastlm_step(setting: Setting) -> Step:
+    from itertools import cycle
+
+    import fastlm
+    from fastlm.nn.optimizers import SGD, gradient_norm
+    from fastlm.nn.parallel import Workers
+    from fastlm.nn.workspace import Workspace
+
+    vocabulary = fastlm.Vocabulary([f"w{i}" for i in range(VOCAB_SIZE - 2)])
+    corpus = fastlm.Corpus.from_ids(zipf_ids(STEPS_OF_TEXT * setting.tokens), vocabulary)
+    if setting.kind == "rnnlm":
+        model = fastlm.RNNLM(vocabulary, embedding_dim=setting.hidden, hidden_size=setting.hidden, dropout=0.0)
+    else:
+        model = fastlm.NNLM(
+            vocabulary, context_size=CONTEXT_SIZE, embedding_dim=WINDOW_DIM, hidden_size=setting.hidden, dropout=0.0
+        )
+    workers = Workers(setting.threads)
+    workers.__enter__()  # for the life of the process
+    workspace = Workspace("float32", workers, training=True)
+    parameters = model.parameter_list
+    optimizer = SGD(parameters)
+    batches = cycle(list(model.training_batches(corpus, batch_size=setting.batch, bptt_len=BPTT_LEN, seed=(1, 1))))
+
+    def step() -> float:
+        for parameter in parameters:
+            parameter.clear_gradient()
+        loss, count = model.loss_and_gradients(next(batches), workspace)
+        norm = gradient_norm(parameters, workers)
+        optimizer.step(LEARNING_RATE, workers, scale=min(1.0, MAX_NORM / norm))
+        return loss / count
+
+    return step
+
+
+def torch_step(setting: Setting) -> Step:
+    """As pytorch/examples word_language_model does it: zero_grad, backward, clip_grad_norm_, a loop of add_."""
+    import torch
+
+    torch.set_num_threads(setting.threads)
+    torch.manual_seed(1)
+    inputs, targets = (torch.from_numpy(array) for array in batch_arrays(setting))
+    if setting.kind == "rnnlm":
+        encoder = torch.nn.Embedding(VOCAB_SIZE + 1, setting.hidden)
+        recurrent = torch.nn.RNN(setting.hidden, setting.hidden)
+        decoder = torch.nn.Linear(setting.hidden, VOCAB_SIZE)
+        model = torch.nn.ModuleList([encoder, recurrent, decoder])
+        carried = [torch.zeros(1, setting.batch, setting.hidden)]
+
+        def forward() -> "torch.Tensor":
+            output, hidden = recurrent(encoder(inputs), carried[0].detach())
+            carried[0] = hidden
+            return decoder(output).view(-1, VOCAB_SIZE)
+    else:
+        encoder = torch.nn.Embedding(VOCAB_SIZE + 1, WINDOW_DIM)
+        layer = torch.nn.Linear(CONTEXT_SIZE * WINDOW_DIM, setting.hidden)
+        decoder = torch.nn.Linear(setting.hidden, VOCAB_SIZE)
+        model = torch.nn.ModuleList([encoder, layer, decoder])
+
+        def forward() -> "torch.Tensor":
+            return decoder(torch.tanh(layer(encoder(inputs).flatten(1))))
+
+    def step() -> float:
+        model.zero_grad()
+        loss = torch.nn.functional.cross_entropy(forward(), targets.view(-1))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
+        for parameter in model.parameters():
+            parameter.data.add_(parameter.grad, alpha=-LEARNING_RATE)
+        return loss.item()
+
+    return step
+
+
+def batch_arrays(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs and targets of one step: (T, B) and (T, B), or (N, 4) and (N,)."""
+    ids = zipf_ids(setting.tokens + 1)
+    if setting.kind == "rnnlm":
+        return ids[:-1].reshape(BPTT_LEN, -1), ids[1:].reshape(BPTT_LEN, -1)
+    return zipf_ids(setting.tokens * CONTEXT_SIZE).reshape(-1, CONTEXT_SIZE), ids[1:]
+
+
+def numpy_step(setting: Setting) -> Step:
+    """Written out, with the products of all time steps taken together where the formulas allow it."""
+    rng = np.random.default_rng(1)
+    inputs, targets = batch_arrays(setting)
+    recurrent = setting.kind == "rnnlm"
+    dim, width = (setting.hidden, setting.hidden) if recurrent else (WINDOW_DIM, CONTEXT_SIZE * WINDOW_DIM)
+    shapes = [(VOCAB_SIZE + 1, dim), (setting.hidden, width), (setting.hidden,), (VOCAB_SIZE, setting.hidden)]
+    shapes += [(VOCAB_SIZE,), (setting.hidden, setting.hidden)][: 2 if recurrent else 1]
+    parameters = [rng.uniform(-0.1, 0.1, shape).astype(np.float32) for shape in shapes]
+    table, w_x, b, w_y, b_y = parameters[:5]
+    rows = np.arange(setting.tokens)
+
+    def step() -> float:
+        e = table[inputs.reshape(-1)].reshape(-1, width)
+        h = e @ w_x.T + b
+        previous = forward_in_time(h, parameters[5]) if recurrent else np.tanh(h, out=h)
+        p = h @ w_y.T
+        p += b_y
+        p -= p.max(axis=1, keepdims=True)
+        np.exp(p, out=p)
+        p /= p.sum(axis=1, keepdims=True)
+        loss = -np.log(p[rows, targets.reshape(-1)]).mean()
+        p[rows, targets.reshape(-1)] -= 1
+        p /= setting.tokens
+        dh = p @ w_y
+        gradients = [None, None, None, p.T @ h, p.sum(axis=0)]
+        if recurrent:
+            backward_in_time(dh, h, parameters[5])
+            gradients.append(dh.T @ previous)
+        else:
+            dh *= 1 - h * h
+        gradients[1], gradients[2] = dh.T @ e, dh.sum(axis=0)
+        gradients[0] = np.zeros_like(table)
+        np.add.at(gradients[0], inputs.reshape(-1), (dh @ w_x).reshape(-1, dim))
+        norm = np.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            np.multiply(gradient, LEARNING_RATE * min(1.0, MAX_NORM / norm), out=gradient)
+            np.subtract(parameter, gradient, out=parameter)
+        return float(loss)
+
+    def forward_in_time(h: np.ndarray, w_h: np.ndarray) -> np.ndarray:
+        steps = h.reshape(BPTT_LEN, -1, setting.hidden)
+        previous = np.zeros_like(steps)
+        for t in range(BPTT_LEN):
+            if t:
+                previous[t] = steps[t - 1]
+                steps[t] += steps[t - 1] @ w_h.T
+            np.tanh(steps[t], out=steps[t])
+        return previous.reshape(h.shape)
+
+    def backward_in_time(dh: np.ndarray, h: np.ndarray, w_h: np.ndarray) -> None:
+        dsteps, steps = dh.reshape(BPTT_LEN, -1, setting.hidden), h.reshape(BPTT_LEN, -1, setting.hidden)
+        for t in reversed(range(BPTT_LEN)):
+            dsteps[t] *= 1 - steps[t] ** 2
+            if t:
+                dsteps[t - 1] += dsteps[t] @ w_h
+
+    return step
+
+
+CONTENDERS: dict[str, Callable[[Setting], Step]] = {"fastlm": fastlm_step, "torch": torch_step, "numpy": numpy_step}

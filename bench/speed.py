@@ -1,0 +1,165 @@
+"""Time whole training steps against the machine's matrix products, PyTorch and NumPy, and one thread against two.
+
+Contenders take turns, a few steps each, many times over, so that a busy machine disturbs all of them alike; what is
+printed are medians of the ratios of neighbours, with the first and third quartile. One thread against one thread,
+but for the last table. PyTorch is optional: `pip install torch`.
+"""
+
+import argparse
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import contenders
+import numpy as np
+from contenders import CONTENDERS, Setting
+from threadpoolctl import threadpool_limits
+
+SETTINGS = [
+    *(Setting("rnnlm", batch, hidden) for batch in (20, 64) for hidden in (100, 200, 650)),
+    *(Setting("nnlm", batch, hidden) for batch in (256, 1024) for hidden in (100, 200, 650)),
+]
+TURN_SECONDS = 0.25  # a contender's turn: so many steps as fit, at least two
+MATRIX = np.ones((1024, 1024), np.float32)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=12, help="turns of each contender (default: 12)")
+    parser.add_argument("--only", default="", help='settings whose name has this in it, like "rnnlm batch 20"')
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # the bench calls itself: CONTENDER,KIND,BATCH,HIDDEN
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.memory_of:
+        name, kind, batch, hidden = options.memory_of.split(",")
+        print(json.dumps(memory_grown(name, Setting(kind, int(batch), int(hidden)))))
+        return 0
+    names = [name for name in CONTENDERS if name != "torch" or importlib.util.find_spec("torch")]
+    if "torch" not in names:
+        print("PyTorch is not installed: it is left out (pip install torch)\n")
+    settings = [setting for setting in SETTINGS if options.only in str(setting)]
+    print_steps(settings, names, options.rounds)
+    print_threads(settings, options.rounds)
+    print_memory(settings, names)
+    return 0
+
+
+def print_steps(settings: Sequence[Setting], names: Sequence[str], rounds: int) -> None:
+    """Print the share of the BLAS rate that a step reaches, and its speed against the others."""
+    others = [name for name in names if name != "fastlm"]
+    header = ["one thread", "GFLOP/s of BLAS", "tokens/s", "share of the BLAS rate"]
+    print_row([*header, *(f"times {name}" for name in others), *(f"share, {name}" for name in others)], head=True)
+    for setting in settings:
+        with threadpool_limits(1, "blas"):
+            steps = {name: CONTENDERS[name](setting) for name in names}
+            turns: dict[str, list[float]] = {name: [] for name in names}
+            rates = []
+            for _ in range(rounds):
+                for name, step in steps.items():
+                    turns[name].append(seconds_a_step(step))
+                rates.append(product_rate())
+        rate = max(rates)
+        shares = {name: setting.flops / 1e9 / np.array(turns[name]) / rate for name in names}
+        ratios = {name: np.array(turns[name]) / np.array(turns["fastlm"]) for name in others}
+        cells = [str(setting), f"{rate:.0f}", f"{setting.tokens / np.median(turns['fastlm']):,.0f}"]
+        cells += [spread(shares["fastlm"]), *(spread(ratios[name]) for name in others)]
+        print_row([*cells, *(spread(shares[name]) for name in others)])
+
+
+def print_threads(settings: Sequence[Setting], rounds: int) -> None:
+    """Print how much two threads are worth, and whether the second core was there for them."""
+    print()
+    print_row(["two threads over one", "training", "products of NumPy in two threads", "second core"], head=True)
+    for setting in settings:
+        one = contenders.fastlm_step(setting)
+        two = contenders.fastlm_step(Setting(setting.kind, setting.batch, setting.hidden, threads=2))
+        ratios, free = [], []
+        for _ in range(rounds):
+            ratios.append(seconds_a_step(one) / seconds_a_step(two))
+            free.append(two_products())
+        verdict = "free" if np.median(free) > 1.85 else "NOT free: the ratio says little"
+        print_row([str(setting), spread(ratios), spread(free), verdict])
+
+
+def print_memory(settings: Sequence[Setting], names: Sequence[str]) -> None:
+    """Print how much the peak resident memory has grown since the bare import, each contender in its own process."""
+    print()
+    print_row(["MB grown above the import", *names], head=True)
+    for setting in settings:
+        cells = [str(setting)]
+        for name in names:
+            word = f"{name},{setting.kind},{setting.batch},{setting.hidden}"
+            command = [sys.executable, "-P", str(Path(__file__).parent), "speed", "--memory-of", word]
+            cells.append(f"{json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout):.0f}")
+        print_row(cells)
+
+
+def memory_grown(name: str, setting: Setting) -> float:
+    """Peak resident megabytes after ten steps, less those after the import."""
+    modules = {"fastlm": ("fastlm.models", "fastlm.nn.optimizers"), "torch": ("torch",), "numpy": ()}
+    for module in modules[name]:
+        importlib.import_module(module)
+    with threadpool_limits(1, "blas"):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        step = CONTENDERS[name](setting)
+        for _ in range(10):
+            step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def seconds_a_step(step: Callable[[], float]) -> float:
+    """Median seconds of the steps in a turn; one step comes before, to have the caches its own."""
+    step()
+    seconds: list[float] = []
+    while len(seconds) < 2 or sum(seconds) < TURN_SECONDS:
+        began = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
+
+
+def product_rate() -> float:
+    """GFLOP/s of a float32 product of 1024 x 1024 matrices, the best of eight."""
+    seconds = []
+    for _ in range(8):
+        began = time.perf_counter()
+        MATRIX @ MATRIX
+        seconds.append(time.perf_counter() - began)
+    return 2 * 1024**3 / min(seconds) / 1e9
+
+
+def two_products() -> float:
+    """How much faster two threads do two products than one thread does."""
+
+    def products() -> None:
+        for _ in range(10):
+            MATRIX @ MATRIX
+
+    with threadpool_limits(1, "blas"):
+        began = time.perf_counter()
+        products()
+        products()
+        alone = time.perf_counter() - began
+        began = time.perf_counter()
+        other = threading.Thread(target=products)
+        other.start()
+        products()
+        other.join()
+    return alone / (time.perf_counter() - began)
+
+
+def spread(values: Sequence[float]) -> str:
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def print_row(cells: Sequence[str], *, head: bool = False) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
+    if head:
+        print("| --- " * len(cells) + "|")
