@@ -7,6 +7,7 @@ Mikolov et al. with 10,000 words, into the folder named by --data.
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -49,11 +50,12 @@ def find(folder: Path, name: str) -> Path:
 
 def measure(command: str, train: Path, valid: Path, model: Path) -> str:
     rate = product_rate()
+    words = [word.format(train=train, valid=valid, model=model) for word in command.split()]
     began = time.perf_counter()
-    history = fastlm(command.format(train=train, valid=valid, model=model) + " --json")["history"]["epochs"]
+    history = fastlm(*words)["history"]["epochs"]
     minutes = (time.perf_counter() - began) / 60
-    report = fastlm(f"evaluate {model} {valid} --json")
-    facts = fastlm(f"info {model} --json")
+    report = fastlm("evaluate", model, valid)
+    facts = fastlm("info", model)
     speed = np.median([epoch["tokens_per_second"] for epoch in history])
     shown = "fastlm " + command.format(train="ptb.train.txt", valid="ptb.valid.txt", model=model.name)
     return (
@@ -62,11 +64,11 @@ def measure(command: str, train: Path, valid: Path, model: Path) -> str:
     )
 
 
-def fastlm(arguments: str) -> dict:
-    words = [sys.executable, "-P", "-m", "fastlm", *arguments.split()]
+def fastlm(*arguments: str | Path) -> dict:
+    words = [sys.executable, "-P", "-m", "fastlm", *map(str, arguments), "--json"]
     result = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
-        raise SystemExit(f"python bench quality: fastlm {arguments}: exit status {result.returncode}")
+        raise SystemExit(f"python bench quality: {shlex.join(words)}: exit status {result.returncode}")
     return json.loads(result.stdout)
 
 

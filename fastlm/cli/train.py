@@ -250,6 +250,11 @@ def _read(options: argparse.Namespace, say: Say) -> tuple["Corpus", "Corpus | No
             )
         text = Corpus.encode(path, vocabulary, errors=options.errors)
     say(f"{options.file}: {_contents(text)}; vocabulary of {len(vocabulary):,}")
+    if text.num_unknown == 0:
+        say(
+            "no word of the text is outside of the vocabulary: <unk> stays untrained, and what the model says of "
+            "unknown words means nothing; --min-count 2 leaves rare words to it"
+        )
     if options.valid is None:
         return text, None
     valid = Corpus.encode(options.valid, vocabulary, errors=options.errors)

@@ -178,6 +178,9 @@ class NeuralModel(LanguageModel):
         None draws new parameters from the seed.
     """
 
+    default_batch_size: ClassVar[int]
+    default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
+
     def __init__(self, vocabulary: Vocabulary, config: dict[str, Any], source: ParameterSource | None = None) -> None:
         self.vocabulary = vocabulary
         self.config = _checked(config)
@@ -233,11 +236,13 @@ class NeuralModel(LanguageModel):
         write_model(path, ModelContents(self.architecture, self.config, self.vocabulary, self.parameters, self.info))
 
     @abstractmethod
-    def training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: Sequence[int]) -> Iterator[Any]:
+    def training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
+    ) -> Iterator[Any]:
         """Yield the batches of an epoch, in an order that depends on `seed` alone."""
 
     @abstractmethod
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int) -> int:
+    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
         """Count the batches of an epoch."""
 
     @abstractmethod

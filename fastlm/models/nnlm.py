@@ -71,6 +71,7 @@ class NNLM(NeuralModel):
     """
 
     architecture = "nnlm"
+    default_batch_size = 256
 
     def __init__(
         self,
@@ -145,14 +146,14 @@ class NNLM(NeuralModel):
         self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
     ) -> Iterator[tuple[IntArray, IntArray]]:
         """Yield (windows, targets) of all tokens in a random order; `bptt_len` has no meaning here."""
         order = np.random.default_rng(seed).permutation(corpus.num_tokens)
         for windows, targets, _ in self._windows(corpus, order).batches(batch_size):
             yield windows, targets
 
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int) -> int:
+    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
         """Count the batches of an epoch."""
         return -(-corpus.num_tokens // batch_size)
 

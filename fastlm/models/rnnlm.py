@@ -68,6 +68,8 @@ class RNNLM(NeuralModel):
     """
 
     architecture = "rnnlm"
+    default_batch_size = 20
+    default_bptt_len = 35
 
     def __init__(
         self,
@@ -129,7 +131,7 @@ class RNNLM(NeuralModel):
         return workspace.array("carried", (num_streams, self.config["hidden_size"]), fill=0)
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
     ) -> Iterator[Chunk]:
         """Yield chunks of `bptt_len` steps of `batch_size` parallel streams.
 
@@ -138,11 +140,11 @@ class RNNLM(NeuralModel):
         order = None
         if self.context == "sentence":
             order = np.random.default_rng(seed).permutation(corpus.num_sentences)
-        return self._streams(corpus, batch_size, order).chunks(bptt_len)
+        return self._streams(corpus, batch_size, order).chunks(bptt_len or self.default_bptt_len)
 
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int) -> int:
+    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
         """Count the chunks of an epoch, up to the luck of the sentences' order."""
-        return self._streams(corpus, batch_size).num_chunks(bptt_len)
+        return self._streams(corpus, batch_size).num_chunks(bptt_len or self.default_bptt_len)
 
     def loss_and_gradients(self, batch: Chunk, workspace: Workspace) -> tuple[float, int]:
         """Forward and backward pass of a chunk; the state is carried on in the workspace."""

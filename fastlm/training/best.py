@@ -28,11 +28,13 @@ class Best:
     def keep(self, info: dict[str, Any]) -> None:
         """Keep the model's parameters as they are now, with `info` about them for the model file."""
         self._model.info = info
+        self._copies = self._copy() if self._output is None else {}
         if self._output is not None:
-            self._model.save(self._output)
-            self._copies = {}
-        else:
-            self._copies = self._copy()
+            try:
+                self._model.save(self._output)
+            except BaseException:  # a full disk, Ctrl-C: hours of training must not be lost with it
+                self._copies = self._copy()
+                raise
 
     def restore(self) -> None:
         """Put the parameters that were kept last back into the model."""

@@ -13,7 +13,7 @@ import numpy as np
 from fastlm.errors import FastLMError, TrainingError
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.inference.evaluation import evaluate, perplexity
-from fastlm.models import NNLM, NeuralModel
+from fastlm.models import NeuralModel
 from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, Schedule, gradient_norm
 from fastlm.nn.parallel import Workers
 from fastlm.nn.workspace import Workspace
@@ -107,12 +107,13 @@ class Trainer:
         callback: Callback | None = None,
         output: Source | None = None,
     ) -> None:
-        if bptt_len is not None and isinstance(model, NNLM):
-            raise ValueError(f"bptt_len is {bptt_len}, but an NNLM has no recurrence; leave it out")
+        if bptt_len is not None and model.default_bptt_len is None:
+            raise ValueError(f"bptt_len is {bptt_len}, but an {type(model).__name__} has no recurrence; leave it out")
         self.model = model
-        usual = 256 if isinstance(model, NNLM) else 20
-        self.batch_size = whole_number("batch_size", usual if batch_size is None else batch_size, minimum=1)
-        self.bptt_len = whole_number("bptt_len", 35 if bptt_len is None else bptt_len, minimum=1)
+        batch_size = model.default_batch_size if batch_size is None else batch_size
+        self.batch_size = whole_number("batch_size", batch_size, minimum=1)
+        bptt_len = model.default_bptt_len if bptt_len is None else bptt_len
+        self.bptt_len = None if bptt_len is None else whole_number("bptt_len", bptt_len, minimum=1)
         self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
         self.momentum = real_number("momentum", momentum)
         if self.momentum and optimizer != "sgd":
