@@ -1,6 +1,7 @@
 """The verb `train`: from a text to a model file."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -216,7 +217,7 @@ def _check_call(options: argparse.Namespace) -> None:
 
 
 def _same_file(path: str, other: str) -> bool:
-    return Path(path).resolve() == Path(other).resolve()
+    return os.path.realpath(path) == os.path.realpath(other)  # Path.resolve fails at links that go in circles
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
