@@ -4,7 +4,6 @@ The public names are loaded when they are first used, so that the import is quic
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # takes longer than all else that is loaded here
+
         return version("fastlm")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastlm' has no attribute {name!r}")
