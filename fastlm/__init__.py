@@ -51,7 +51,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version  # slow to import, and seldom needed
+        from importlib.metadata import version  # takes longer than all else that is loaded here
 
         return version("fastlm")
     if name not in _HOMES:

@@ -6,9 +6,8 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastlm.cli.options import whole_number
 from fastlm.cli.output import print_table
@@ -25,8 +24,7 @@ LINES_SHOWN = 6
 TOKENS_GENERATED = 90
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """How a kind of model is made and trained."""
 
     name: str
@@ -35,8 +33,7 @@ class Recipe:
     epochs: int
 
 
-@dataclass(frozen=True)
-class Show:
+class Show(NamedTuple):
     """A sample text, the models that are trained on it, and what they are asked then."""
 
     text: str

@@ -38,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         By the parser: status 2 for a wrong call, 0 after `--help` and `--version`.
     """
     prepare_streams()
-    options = build_parser().parse_args(arguments)
     try:
+        try:
+            options = build_parser().parse_args(arguments)
+        finally:  # --help and --version end here
+            sys.stdout.flush()
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as stop:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ def prepare_streams() -> None:
     r"""Let standard output and error take any text.
 
     The encoding stays the one of the terminal or of PYTHONIOENCODING; a character that it lacks is printed as an
-    escape like \uac00 instead of ending the command.
+    escape like \uac00 instead of ending the command. What goes to a stream that the caller has closed goes nowhere.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # until the process ends
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 def print_json(value: Any) -> None:

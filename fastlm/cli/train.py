@@ -1,6 +1,7 @@
 """The verb `train`: from a text to a model file."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -207,6 +208,8 @@ def _check_call(options: argparse.Namespace) -> None:
     if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
         options.wrong_call("argument --momentum: only --optimizer sgd has momentum")
     for output in _given(options, ("output", "log")).values():
+        if output == "-":
+            options.wrong_call("standard output (-) takes no model and no log; give the name of a file")
         if any(_same_file(output, path) for path in inputs):
             options.wrong_call(
                 f"{output} would be overwritten, but it is to be read; give another name for what is written"
@@ -216,7 +219,7 @@ def _check_call(options: argparse.Namespace) -> None:
 
 
 def _same_file(path: str, other: str) -> bool:
-    return Path(path).resolve() == Path(other).resolve()
+    return os.path.realpath(path) == os.path.realpath(other)  # Path.resolve fails at links that go in circles
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

@@ -140,7 +140,7 @@ def score(options: argparse.Namespace) -> None:
     from fastlm.text.source import TextReader
 
     model = _load(options)
-    at_once = options.unbuffered or (options.file == "-" and sys.stdin.isatty())
+    at_once = options.unbuffered or (options.file == "-" and sys.stdin is not None and sys.stdin.isatty())
     lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
     scores = score_lines(model, lines, batch_tokens=1 if at_once else BATCH_TOKENS)
     for number, line in enumerate(scores, start=1):

@@ -11,7 +11,7 @@ from fastlm.text.vocabulary import Vocabulary
 __all__ = ["check_vocabulary", "one_line", "real_number", "whole_number"]
 
 
-def whole_number(name: str, value: SupportsIndex, *, minimum: int) -> int:
+def whole_number(name: str, value: SupportsIndex, *, minimum: int, maximum: int | None = None) -> int:
     """Return the argument `name` as an int, or raise a ValueError that says what it must be."""
     try:
         number = operator.index(value)
@@ -19,6 +19,8 @@ def whole_number(name: str, value: SupportsIndex, *, minimum: int) -> int:
         number = minimum - 1
     if number < minimum or isinstance(value, bool):
         raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name} must be at most {maximum:,}, got {number:,}")
     return number
 
 
@@ -43,6 +45,11 @@ def one_line(text: str) -> str:
 
 def check_vocabulary(corpus: Corpus, vocabulary: Vocabulary, *, name: str = "corpus") -> None:
     """Raise a ValueError unless the ids of the argument `name` are those of the model's vocabulary."""
+    if not isinstance(corpus, Corpus):
+        raise ValueError(
+            f"the {name} must be a Corpus, got {type(corpus).__name__}; make it with "
+            "Corpus.encode(text, model.vocabulary)"
+        )
     if corpus.vocabulary is not vocabulary and corpus.vocabulary != vocabulary:
         raise ValueError(
             f"the {name} was made with another vocabulary ({len(corpus.vocabulary):,} words) than the model's "

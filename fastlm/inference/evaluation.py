@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastlm.errors import FastLMError
 from fastlm.inference.arguments import check_vocabulary, whole_number
@@ -12,7 +13,7 @@ from fastlm.inference.interface import Model
 from fastlm.progress import Progress
 from fastlm.text.corpus import Corpus
 
-__all__ = ["Report", "evaluate", "perplexity"]
+__all__ = ["Report", "check_no_nan", "evaluate", "perplexity"]
 
 BLOCK = 1 << 20  # tokens that are summed at a time
 SHORTEST_STREAM = 128  # tokens; a stream begins without history, so that shorter ones would cost perplexity
@@ -30,6 +31,17 @@ def perplexity(loss: float) -> float:
         return math.exp(loss)
     except OverflowError:
         return math.inf
+
+
+def check_no_nan(log_probs: ArrayLike) -> None:
+    """Raise a FastLMError where a model's log-probabilities are no numbers.
+
+    Examples
+    --------
+    >>> check_no_nan([-1.5, -math.inf])
+    """
+    if np.isnan(log_probs).any():
+        raise FastLMError("the model gives NaN as a log-probability: its parameters are not finite; train it again")
 
 
 @dataclass(frozen=True)
@@ -223,8 +235,7 @@ def evaluate(
         log_prob += float(block.sum())
         log_prob_without_unknown += float(block[ids != model.vocabulary.unknown_id].sum())
         num_ends += int(np.count_nonzero(ids == model.vocabulary.end_id))
-    if math.isnan(log_prob):
-        raise FastLMError("the model gives NaN as a log-probability: its parameters are not finite; train it again")
+    check_no_nan(log_prob)
 
     return Report(
         num_tokens=corpus.num_tokens,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import FastLMError
 from fastlm.inference.arguments import one_line, real_number, whole_number
+from fastlm.inference.evaluation import check_no_nan
 from fastlm.inference.interface import Model, State
 
 __all__ = ["Prediction", "generate", "next_log_probs", "next_token_distribution", "predict"]
@@ -44,7 +45,9 @@ def next_log_probs(model: Model, text: str) -> NDArray[np.floating[Any]]:
     >>> log_probs.shape, bool(log_probs[vocabulary["sat"]] < 0)
     ((7,), True)
     """
-    return model.log_probs(_read_context(model, one_line(text)))
+    log_probs = model.log_probs(_read_context(model, one_line(text)))
+    check_no_nan(log_probs)
+    return log_probs
 
 
 def predict(model: Model, text: str, k: int = 10, unknown: bool = False) -> list[Prediction]:

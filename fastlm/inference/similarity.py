@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlm.inference.arguments import whole_number
+from fastlm.inference.arguments import one_line, whole_number
 from fastlm.inference.interface import Model
 from fastlm.text.vocabulary import Vocabulary
 
@@ -55,7 +55,7 @@ def similar(model: Model, word: str, k: int = 10) -> list[Neighbour]:
     """
     k = whole_number("k", k, minimum=1)
     vocabulary = model.vocabulary
-    id = _find(vocabulary, word)
+    id = _find(vocabulary, one_line(word))
     table = model.embeddings[: len(vocabulary)]  # the row after these is <s>
     lengths = np.sqrt(np.einsum("vd,vd->v", table, table))
     if lengths[id] == 0:

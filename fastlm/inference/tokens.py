@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import DataError
 from fastlm.inference.arguments import one_line, whole_number
-from fastlm.inference.evaluation import perplexity
+from fastlm.inference.evaluation import check_no_nan, perplexity
 from fastlm.inference.interface import Model
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
@@ -215,6 +215,7 @@ def _score_batches(model: Model, batches: Iterable[list[_Line]]) -> Iterator[Sco
 def _line_score(line: _Line, log_probs: NDArray[np.float64], vocabulary: Vocabulary) -> Score:
     if not line.words:
         return Score(line.text, ())
+    check_no_nan(log_probs)
     unknown = (line.ids == vocabulary.unknown_id).tolist()
     words = [*line.words, vocabulary.END]
     return Score(line.text, tuple(map(TokenScore, words, log_probs.tolist(), unknown)))

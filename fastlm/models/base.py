@@ -25,6 +25,7 @@ __all__ = ["CONTEXTS", "EVALUATION_ROWS", "LanguageModel", "NeuralModel"]
 State: TypeAlias = Any
 CONTEXTS = ("sentence", "continuous")
 DTYPES = ("float32", "float64")
+MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
 EVALUATION_ROWS = 1024  # tokens that go through a network together when nothing has to be learned
 
 
@@ -182,6 +183,8 @@ class NeuralModel(LanguageModel):
     default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
 
     def __init__(self, vocabulary: Vocabulary, config: dict[str, Any], source: ParameterSource | None = None) -> None:
+        if not isinstance(vocabulary, Vocabulary):
+            raise ValueError(f"vocabulary must be a Vocabulary, got {type(vocabulary).__name__}; see Vocabulary.build")
         self.vocabulary = vocabulary
         self.config = _checked(config)
         self.context = self.config["context"]
@@ -285,7 +288,7 @@ class NeuralModel(LanguageModel):
         """Yield positions in the corpus and the log-probabilities there, until all are done."""
 
     def _check_id(self, id: int) -> int:
-        if not isinstance(id, int | np.integer) or not 0 <= id < len(self.vocabulary):
+        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
             raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
         return int(id)
 
@@ -308,7 +311,7 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is {config[name]!r}, expected {' or '.join(map(repr, choices))}")
     for name, value in config.items():
         if name.endswith(("_size", "_dim")):
-            checked[name] = whole_number(name, value, minimum=1)
+            checked[name] = whole_number(name, value, minimum=1, maximum=MAX_SIZE)
     checked["seed"] = whole_number("seed", config["seed"], minimum=0)
     checked["dropout"] = real_number("dropout", config["dropout"])
     return checked

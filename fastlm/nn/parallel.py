@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,8 @@ from typing import Any, Self
 from threadpoolctl import ThreadpoolController
 
 __all__ = ["Block", "Workers", "available_cores", "even_blocks"]
+
+MAX_THREADS = 1024  # each has scratch memory of its own
 
 Block = tuple[int, int]
 Task = Callable[[int, int, int], object]
@@ -67,9 +70,10 @@ class Workers:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}, expected at least 1, or None for all cores")
-        self.threads = threads or available_cores()
+        whole = isinstance(threads, Integral) and not isinstance(threads, bool)
+        if threads is not None and not (whole and 1 <= threads <= MAX_THREADS):
+            raise ValueError(f"threads is {threads!r}, expected 1 to {MAX_THREADS:,}, or None for all cores")
+        self.threads = available_cores() if threads is None else int(threads)
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:

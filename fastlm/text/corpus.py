@@ -101,6 +101,9 @@ class Corpus:
         FileError
             If a file cannot be read or written.
         """
+        _check_vocabulary(vocabulary)
+        if path is not None and isinstance(source, str | os.PathLike) and _same_file(source, path):
+            raise ValueError(f"{os.fspath(path)!r} is the text itself, which would be overwritten; give another path")
         reader = TextReader(source, errors)
         dtype = _id_type(vocabulary)
         encoder = Encoder(reader.name, vocabulary.table, dtype)
@@ -140,6 +143,7 @@ class Corpus:
         FileError
             If it cannot be read.
         """
+        _check_vocabulary(vocabulary)
         file = read_tensors(path, verify=verify)
         name, known = os.fspath(path), file.metadata
         if known.get("format") != FORMAT:
@@ -198,6 +202,7 @@ class Corpus:
         >>> Corpus.from_ids([2, 3, 1, 3], Vocabulary(["the", "cat"])).num_sentences
         2
         """
+        _check_vocabulary(vocabulary)
         array = np.asarray(ids)
         if array.size == 0:
             raise DataError("a corpus of no ids: expected one or more")
@@ -255,6 +260,15 @@ class Corpus:
 
     def __repr__(self) -> str:
         return f"<Corpus of {self.num_tokens} tokens in {self.num_sentences} sentences>"
+
+
+def _check_vocabulary(vocabulary: Vocabulary) -> None:
+    if not isinstance(vocabulary, Vocabulary):
+        raise ValueError(f"vocabulary is a {type(vocabulary).__name__}, expected a Vocabulary: see Vocabulary.build")
+
+
+def _same_file(path: Source, other: Source) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _id_type(vocabulary: Vocabulary) -> type[np.uint16 | np.int32]:

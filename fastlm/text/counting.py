@@ -1,5 +1,7 @@
 """Counting the words of a text, and choosing those that a vocabulary keeps."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,12 @@ def count_words(
         The packed words, the special ones first, where each ends, and their counts; that of ``<unk>`` includes what
         was left out.
     """
+    if max_size is not None and not _is_whole(max_size, NUM_SPECIALS + 1):
+        raise ValueError(
+            f"max_size={max_size!r}: expected a whole number of at least 3, because <unk> and </s> are counted"
+        )
+    if not _is_whole(min_count, 1):
+        raise ValueError(f"min_count={min_count!r}: expected a whole number of at least 1")
     reader = TextReader(source, errors)
     counter = Counter(reader.name)
     for _ in reader.scan(counter, tokenizer):
@@ -37,3 +45,7 @@ def count_words(
     kept_counts = counts[order]
     kept_counts[0] += counts.sum() - kept_counts.sum()
     return *pack(unpack(data, ends, order)), kept_counts
+
+
+def _is_whole(number: Any, minimum: int) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and bool(number >= minimum)

@@ -151,10 +151,6 @@ class Vocabulary:
         >>> vocabulary.words, vocabulary.counts
         (('<unk>', '</s>', 'a', 'rose', 'is'), array([1, 2, 3, 3, 2]))
         """
-        if max_size is not None and max_size <= NUM_SPECIALS:
-            raise ValueError(f"max_size={max_size}: expected at least 3, because <unk> and </s> are counted")
-        if min_count < 1:
-            raise ValueError(f"min_count={min_count}: expected 1 or more")
         chosen = make_tokenizer(tokenizer, lower_case=lower_case)
         vocabulary = cls.__new__(cls)
         vocabulary._set(*count_words(source, chosen, max_size=max_size, min_count=min_count, errors=errors), chosen)
@@ -262,8 +258,8 @@ class Vocabulary:
 
     def word(self, id: int) -> str:
         """Word of an id from 0 to V; any other raises ValueError."""
-        if not 0 <= id <= len(self):
-            raise ValueError(f"id {id}: expected 0 to {len(self)}")
+        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id <= len(self):
+            raise ValueError(f"id {id!r}: expected a whole number from 0 to {len(self)}")
         if id == self.start_id:
             return self.START
         start = self._ends[id - 1] if id else 0
@@ -290,6 +286,8 @@ class Vocabulary:
         ValueError
             If there is more than one line.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"expected a line of text as a str, got {type(text).__name__}")
         line = text.removesuffix("\n").removesuffix("\r")
         if "\n" in line:
             raise ValueError(f"got {line.count(chr(10)) + 1} lines of text, expected one: encode them one by one")

@@ -44,6 +44,11 @@ def find_fault(word: object, tokenizer: Tokenizer) -> str | None:
 
 def check_words(words: Sequence[str], tokenizer: Tokenizer) -> None:
     """Raise ValueError if these, which come from a caller, cannot be a vocabulary's words."""
+    if isinstance(words, str | bytes) or not isinstance(words, Sequence | np.ndarray):
+        raise ValueError(
+            f"words is a {type(words).__name__}, expected a sequence of strings in the order of their ids; "
+            "make it a list, or take Vocabulary.read or Vocabulary.build for a file"
+        )
     seen: set[str] = set()
     for number, word in enumerate(words):
         fault = find_fault(word, tokenizer)

@@ -14,8 +14,9 @@ from fastlm.errors import FastLMError, TrainingError
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.inference.evaluation import evaluate, perplexity
 from fastlm.models import NeuralModel
+from fastlm.models.base import MAX_SIZE
 from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, Schedule, gradient_norm
-from fastlm.nn.parallel import Workers
+from fastlm.nn.parallel import MAX_THREADS, Workers
 from fastlm.nn.workspace import Workspace
 from fastlm.progress import Progress, announce
 from fastlm.storage import Source, check_writable
@@ -107,11 +108,15 @@ class Trainer:
         callback: Callback | None = None,
         output: Source | None = None,
     ) -> None:
+        if not isinstance(model, NeuralModel):
+            raise ValueError(f"model must be an NNLM or an RNNLM, got {type(model).__name__}")
+        if callback is not None and not callable(callback):
+            raise ValueError(f"callback must be a function of a Step or an Epoch, got {callback!r}")
         if bptt_len is not None and model.default_bptt_len is None:
             raise ValueError(f"bptt_len is {bptt_len}, but an {type(model).__name__} has no recurrence; leave it out")
         self.model = model
         batch_size = model.default_batch_size if batch_size is None else batch_size
-        self.batch_size = whole_number("batch_size", batch_size, minimum=1)
+        self.batch_size = whole_number("batch_size", batch_size, minimum=1, maximum=MAX_SIZE)
         bptt_len = model.default_bptt_len if bptt_len is None else bptt_len
         self.bptt_len = None if bptt_len is None else whole_number("bptt_len", bptt_len, minimum=1)
         self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
@@ -120,12 +125,13 @@ class Trainer:
             raise ValueError(f"momentum is {momentum}, but {optimizer} has none to set; leave it out, or take 'sgd'")
         self.schedule = _one_of("schedule", schedule, SCHEDULES)
         default = OPTIMIZERS[optimizer].default_learning_rate
-        self.learning_rate = _positive("learning_rate", default if learning_rate is None else learning_rate)
+        rate = real_number("learning_rate", default if learning_rate is None else learning_rate)
+        self.learning_rate = _positive("learning_rate", rate)
         self.warmup_steps = whole_number("warmup_steps", warmup_steps, minimum=0)
         self.max_grad_norm = _positive("max_grad_norm", max_grad_norm)
         self.patience = whole_number("patience", patience, minimum=1)
         self.seed = whole_number("seed", seed, minimum=0)
-        self.threads = None if threads is None else whole_number("threads", threads, minimum=1)
+        self.threads = None if threads is None else whole_number("threads", threads, minimum=1, maximum=MAX_THREADS)
         self.progress = progress
         self.log = log
         self.callback = callback
@@ -321,7 +327,7 @@ def _check_finite(step: Step, values: Mapping[str, float]) -> None:
 
 
 def _positive(name: str, value: float) -> float:
-    if not isinstance(value, Real) or not value > 0:
+    if not isinstance(value, Real) or isinstance(value, bool) or not value > 0:
         raise ValueError(f"{name} is {value!r}, expected a number above 0")
     return float(value)
 

@@ -1,7 +1,6 @@
 import gzip
 import re
 import shlex
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,8 +29,8 @@ def small(monkeypatch, tmp_path):
     """Make the demo a matter of a second: the first 600 lines, a few units, one epoch."""
     files = {}
     for name, show in SHOWS.items():
-        recipes = [replace(r, model=r.model | SMALL_SIZES, epochs=1) for r in show.recipes]
-        changed = replace(show, recipes=tuple(recipes), vocabulary=show.vocabulary | {"min_count": 2})
+        recipes = [r._replace(model=r.model | SMALL_SIZES, epochs=1) for r in show.recipes]
+        changed = show._replace(recipes=tuple(recipes), vocabulary=show.vocabulary | {"min_count": 2})
         monkeypatch.setattr(demo_module, name.upper(), changed)
         files[name] = tmp_path / f"{name}.txt"
         files[name].write_text("".join(f"{line}\n" for line in read_sample(name)[:600]), encoding="utf-8")

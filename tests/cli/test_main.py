@@ -172,3 +172,46 @@ sys.exit(main(["info", "m"]))
         )
     assert done.returncode == 1
     assert done.stderr == "fastlm: No space left on device\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_full_disk_is_a_failure_of_what_the_parser_prints_too():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from fastlm.cli import main; sys.exit(main(['--version']))"],
+            stdout=full, stderr=subprocess.PIPE, encoding="utf-8", check=False, timeout=60,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "fastlm: No space left on device\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("closed", "output", "errors"),
+    [
+        (">&-", "", "said\n"),
+        ("2>&-", 'text\n{"a": 1}\n', ""),
+        (">&- 2>&-", "", ""),
+        ("<&-", 'text\n{"a": 1}\n', "said\n"),
+    ],
+)
+def test_a_stream_that_the_caller_has_closed_loses_text_and_nothing_else(closed, output, errors):
+    code = """
+import sys
+from fastlm.cli import main, use
+from fastlm.cli.output import print_json
+def answer(options):
+    print("text")
+    print_json({"a": 1})
+    print("said", file=sys.stderr)
+use.info = answer
+sys.exit(main(["info", "m"]))
+"""
+    command = ["sh", "-c", f'exec "$0" -W error -c "$1" {closed}', sys.executable, code]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, output, errors)
+
+
+def test_ctrl_c_while_the_call_is_read(monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules["fastlm.cli.main"], "build_parser", fail(KeyboardInterrupt()))
+    assert main([]) == 130
+    assert capsys.readouterr().err == "fastlm: interrupted\n"

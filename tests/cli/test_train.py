@@ -280,6 +280,16 @@ def test_what_cannot_be_written_is_found_before_anything_is_read(run, tmp_path, 
     assert f"cannot write '{tmp_path}" in errors
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
+@pytest.mark.parametrize("option", ["-o", "--log"])
+def test_a_link_that_goes_in_circles_is_one_line(run, text, output, tmp_path, option):
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    status, _, errors = run("nnlm", text, "-o", output, option, str(circle))
+    assert (status, errors.count("\n")) == (1, 1)
+    assert f"cannot write {str(circle)!r}" in errors
+
+
 # What is wrong by itself, whatever the files hold.
 BAD_OPTIONS = [
     [],
@@ -313,6 +323,8 @@ BAD_OPTIONS = [
     ["rnnlm", "f", "-o", "m", "--lower-case"],
     ["rnnlm", "-", "-o", "m", "--valid", "-"],
     ["rnnlm", "f", "-o", "f"],
+    ["rnnlm", "f", "-o", "-"],
+    ["rnnlm", "f", "-o", "m", "--log", "-"],
     ["rnnlm", "f", "-o", "m", "--valid", "x/../m"],
     ["rnnlm", "f", "-o", "m", "--log", "f"],
     ["rnnlm", "f", "-o", "m", "--log", "m"],

@@ -131,6 +131,11 @@ def test_score_reads_standard_input(run, model, text_file, monkeypatch):
         assert run("score", "m", *arguments) == expected
 
 
+def test_score_without_standard_input(fail, model, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "there is no standard input" in fail("score", "m")
+
+
 def test_unbuffered_scores_every_line_at_once(run, model, text_file):
     run("score", "m", text_file)
     together = model.calls[:]

@@ -17,6 +17,13 @@ def test_what_is_no_whole_number(value):
         whole_number("k", value, minimum=3)
 
 
+def test_numbers_beyond_a_limit():
+    assert whole_number("k", 10, minimum=1, maximum=10) == 10
+    for value in (11, 10**30):
+        with pytest.raises(ValueError, match=f"k must be at most 10, got {value:,}"):
+            whole_number("k", value, minimum=1, maximum=10)
+
+
 @pytest.mark.parametrize("value", [0.5, 1, np.float32(0.5), -2])
 def test_real_numbers(value):
     assert real_number("p", value) == value

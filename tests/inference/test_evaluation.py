@@ -103,6 +103,12 @@ def test_the_number_of_streams_is_checked(model, num_streams):
         evaluate(model, Corpus.encode(LINES, model.vocabulary), num_streams=num_streams)
 
 
+@pytest.mark.parametrize("corpus", ["valid.txt", LINES, None])
+def test_what_is_no_corpus_is_named(model, corpus):
+    with pytest.raises(ValueError, match=f"must be a Corpus, got {type(corpus).__name__}; make it with"):
+        evaluate(model, corpus)
+
+
 def test_nan_is_an_error_and_no_figure(model):
     model.near[:] = np.nan
     with pytest.raises(FastLMError, match="NaN"):

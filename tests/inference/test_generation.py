@@ -198,6 +198,6 @@ def test_k_is_checked(model, k):
 
 def test_a_broken_model_is_an_error(model):
     model.near[:] = np.nan
-    for use in (predict, generate):
+    for use in (predict, generate, next_log_probs):
         with pytest.raises(FastLMError, match="finite"):
             use(model, "the")

@@ -67,3 +67,9 @@ def test_what_is_no_word(model, word):
 def test_k_is_checked(model, k):
     with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
         similar(model, "cat", k)
+
+
+@pytest.mark.parametrize("word", [None, 3, b"cat"])
+def test_what_is_no_text(model, word):
+    with pytest.raises(ValueError, match=f"as a str, got {type(word).__name__}"):
+        similar(model, word)

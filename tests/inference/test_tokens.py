@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import WORDS, TinyModel
 
-from fastlm.errors import DataError
+from fastlm.errors import DataError, FastLMError
 from fastlm.inference.evaluation import evaluate
 from fastlm.inference.tokens import TokenScore, score, score_lines
 from fastlm.text.corpus import Corpus
@@ -53,6 +53,14 @@ def test_a_line_without_words_is_no_sentence(model, line):
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_line_end_is_dropped(model, end):
     assert score(model, "the cat" + end) == score(model, "the cat")
+
+
+def test_nan_is_an_error_and_no_score(model):
+    model.near[:] = np.nan
+    with pytest.raises(FastLMError, match="NaN"):
+        score(model, "the cat")
+    with pytest.raises(FastLMError, match="NaN"):
+        list(score_lines(model, ["", "the cat"]))
 
 
 def test_several_lines_are_refused(model):

@@ -331,6 +331,26 @@ def test_wrong_options_of_an_nnlm_are_named(option: str, value: object) -> None:
         MODELS["nnlm"](**{option: value})
 
 
+@pytest.mark.parametrize("option", ["embedding_dim", "hidden_size"])
+def test_sizes_beyond_all_machines_are_named(make: Make, option: str) -> None:
+    for size in (2_000_000, 10**30):
+        with pytest.raises(ValueError, match=f"{option} must be at most 1,000,000, got {size:,}"):
+            make(**{option: size})
+
+
+@pytest.mark.parametrize("vocabulary", [None, ["the", "cat"], "words.txt"])
+def test_what_is_no_vocabulary(vocabulary: Any) -> None:
+    for kind in (fastlm.NNLM, fastlm.RNNLM):
+        with pytest.raises(ValueError, match=f"must be a Vocabulary, got {type(vocabulary).__name__}"):
+            kind(vocabulary)
+
+
+def test_truth_is_no_id(make: Make) -> None:
+    model = make()
+    with pytest.raises(ValueError, match="id is True"):
+        model.advance(model.start(), True)
+
+
 def test_numbers_of_numpy_are_as_good(make: Make, tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "embedding_dim": np.int64(5),
@@ -398,7 +418,7 @@ def altered(make: Make, path: Path, alter: Callable[[dict[str, Any], dict[str, n
         ),
         (lambda config, arrays: arrays.update({"output.bias": np.zeros(V)}), "'output.bias' is float64"),
         (lambda config, arrays: config.update(embedding_dim=6), "expected"),
-        (lambda config, arrays: config.update(hidden_size=2**60), "expected"),
+        (lambda config, arrays: config.update(hidden_size=2**60), "hidden_size must be at most"),
         (lambda config, arrays: config.update(hidden_size="7"), "hidden_size"),
         (lambda config, arrays: config.update(hidden_size=-7), "hidden_size"),
         (lambda config, arrays: config.update(context="document"), "document"),

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -230,9 +231,9 @@ def test_no_thread_is_left(workers: Workers) -> None:
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_threads_must_be_positive(threads: int) -> None:
-    with pytest.raises(ValueError, match=f"threads is {threads}, expected at least 1"):
+@pytest.mark.parametrize("threads", [0, -1, 1025, 10**20, 2.0, "2", True])
+def test_threads_must_be_a_number_that_a_machine_can_have(threads: Any) -> None:
+    with pytest.raises(ValueError, match=f"threads is {threads!r}, expected 1 to 1,024"):
         Workers(threads)
 
 

@@ -150,6 +150,26 @@ def test_a_text_without_words_is_refused_and_nothing_is_written(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_text_itself_is_not_overwritten(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the cat\n")
+    (tmp_path / "link").symlink_to(text)
+    for path in (text, tmp_path / "link"):
+        with pytest.raises(ValueError, match="is the text itself, which would be overwritten"):
+            Corpus.encode(text, VOCABULARY, path=path)
+    assert text.read_text() == "the cat\n"
+
+
+def test_a_vocabulary_that_is_none(tmp_path: Path) -> None:
+    for make in (
+        lambda words: Corpus.encode(["the cat"], words),
+        lambda words: Corpus.from_ids([1], words),
+        lambda words: Corpus.open(tmp_path / "corpus", words),
+    ):
+        with pytest.raises(ValueError, match="vocabulary is a list, expected a Vocabulary"):
+            make(["the", "cat"])
+
+
 def test_from_ids() -> None:
     corpus = Corpus.from_ids([2, 0, 1, 3], VOCABULARY)
     assert (corpus.num_tokens, corpus.num_sentences, corpus.num_unknown) == (4, 2, 1)

@@ -68,10 +68,13 @@ def test_build_refuses_what_it_cannot_use(tmp_path: Path) -> None:
     for text in ([], ["", " \t"]):
         with pytest.raises(DataError, match=f"text: no word in {len(text)} lines; expected text"):
             Vocabulary.build(text)
-    with pytest.raises(ValueError, match="max_size=2: expected at least 3, because <unk> and </s> are counted"):
-        Vocabulary.build(ROSES, max_size=2)
-    with pytest.raises(ValueError, match="min_count=0: expected 1 or more"):
-        Vocabulary.build(ROSES, min_count=0)
+    for size in (2, 4.0, "5", True):
+        with pytest.raises(ValueError, match=f"max_size={size!r}: expected a whole number of at least 3, because"):
+            Vocabulary.build(ROSES, max_size=size)  # type: ignore[arg-type]
+    for count in (0, 1.5, "2", None, True):
+        with pytest.raises(ValueError, match=f"min_count={count!r}: expected a whole number of at least 1"):
+            Vocabulary.build(ROSES, min_count=count)  # type: ignore[arg-type]
+    assert len(Vocabulary.build(ROSES, max_size=np.int64(4), min_count=np.uint8(1))) == 4
     with pytest.raises(ValueError, match="only 'word' changes case"):
         Vocabulary.build(ROSES, lower_case=True)
     with pytest.raises(FileError):
@@ -107,9 +110,9 @@ def test_ids() -> None:
     assert 3 not in vocabulary
     assert (vocabulary["<s>"], vocabulary.word(5)) == (5, "<s>")
     assert "<s>" not in vocabulary  # it is never predicted
-    for id in (-1, 6):
-        with pytest.raises(ValueError, match=f"id {id}: expected 0 to 5"):
-            vocabulary.word(id)
+    for number in (-1, 6, 2.0, "2", None, True):
+        with pytest.raises(ValueError, match=f"id {number!r}: expected a whole number from 0 to 5"):
+            vocabulary.word(number)  # type: ignore[arg-type]
     assert vocabulary.counts is None
 
 
@@ -121,6 +124,8 @@ def test_encode_takes_one_line() -> None:
     assert vocabulary.encode("").tolist() == []
     with pytest.raises(ValueError, match="got 2 lines of text, expected one"):
         vocabulary.encode("the\ncat")
+    with pytest.raises(ValueError, match="expected a line of text as a str, got bytes"):
+        vocabulary.encode(b"the cat")  # type: ignore[arg-type]
     for text in ("the <s>", "</s>"):
         with pytest.raises(DataError, match="a literal <s> or </s>"):
             vocabulary.encode(text)
@@ -134,7 +139,7 @@ def test_decode() -> None:
     assert vocabulary.decode([]) == ""
     assert vocabulary.decode([4, 2, 3, 1]) == "the cat"
     assert vocabulary.decode(np.array([2, 1, 0, 3, 1], dtype=np.uint16)) == "the\n<unk> cat"
-    with pytest.raises(ValueError, match="id 5: expected 0 to 4"):
+    with pytest.raises(ValueError, match="id 5: expected a whole number from 0 to 4"):
         vocabulary.decode([5])
 
 

@@ -89,6 +89,12 @@ def test_words_that_a_caller_may_not_give(word: str) -> None:
         check_words(["fine", word], WHITESPACE)
 
 
+@pytest.mark.parametrize("words", ["words.txt", b"ab", iter(["a"]), {"a", "b"}, None])
+def test_what_is_no_sequence_of_words(words: object) -> None:
+    with pytest.raises(ValueError, match=f"words is a {type(words).__name__}, expected a sequence of strings"):
+        check_words(words, WHITESPACE)  # type: ignore[arg-type]
+
+
 def test_words_of_other_tokenizers_may_have_blanks() -> None:
     check_words(["New York", "a\tb"], make_tokenizer(str.split))
     with pytest.raises(ValueError, match="there twice"):

@@ -581,12 +581,13 @@ def test_a_perfect_loss_is_not_bettered_by_the_same(monkeypatch: pytest.MonkeyPa
     ("option", "value"),
     [
         *[(name, value) for name in ("batch_size", "patience", "threads") for value in (0, -1, 1.5, "4")],
-        *[("learning_rate", value) for value in (0, -0.1, math.nan, "fast")],
-        *[("max_grad_norm", value) for value in (0, -1.0, math.nan, None)],
+        *[("learning_rate", value) for value in (0, -0.1, math.nan, math.inf, "fast", True)],
+        *[("max_grad_norm", value) for value in (0, -1.0, math.nan, None, True)],
         *[("warmup_steps", value) for value in (-1, 0.5)],
         *[("seed", value) for value in (-1, 1.5, None, "x")],
         ("optimizer", "rmsprop"),
         ("schedule", "linear"),
+        ("callback", "print"),
         ("momentum", "x"),
         ("momentum", 0.9),
     ],
@@ -594,6 +595,21 @@ def test_a_perfect_loss_is_not_bettered_by_the_same(monkeypatch: pytest.MonkeyPa
 def test_wrong_options_are_named(make: Make, option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"{option}.* {value!r}"):
         Trainer(make(), **{option: value})
+
+
+@pytest.mark.parametrize(("option", "limit"), [("batch_size", "1,000,000"), ("threads", "1,024")])
+def test_numbers_beyond_all_machines_are_named(make: Make, option: str, limit: str) -> None:
+    with pytest.raises(ValueError, match=f"{option} must be at most {limit}, got "):
+        Trainer(make(), **{option: 10**30})
+
+
+def test_what_is_no_model_or_corpus_is_named() -> None:
+    for model in (None, "model.fastlm", SMALL):
+        with pytest.raises(ValueError, match=f"must be an NNLM or an RNNLM, got {type(model).__name__}"):
+            Trainer(model)  # type: ignore[arg-type]
+    for corpora in (("train.txt", None), (SMALL, ["the cat"]), (None, SMALL)):
+        with pytest.raises(ValueError, match="corpus must be a Corpus, got "):
+            Trainer(nnlm()).fit(*corpora)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0])
