@@ -20,6 +20,7 @@ ROWS = {
     "nnlm": "train nnlm {train} --valid {valid} -o {model}",
     "rnnlm": "train rnnlm {train} --valid {valid} -o {model}",
 }
+WORDS = ("monday", "january", "three", "ford", "president", "profit")
 HEADER = "| command | parameters | epochs | minutes | tokens/s | GFLOP/s of this machine | validation perplexity |"
 
 
@@ -36,8 +37,11 @@ def run(options: argparse.Namespace) -> int:
     print(HEADER, "| --- " * HEADER.count(" |") + "|", sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
-        for row in options.rows or ROWS:
-            print(measure(ROWS[row], train, valid, folder / f"ptb.{row}.fastlm"), flush=True)
+        models = {row: folder / f"ptb.{row}.fastlm" for row in options.rows or ROWS}
+        for row, model in models.items():
+            print(measure(ROWS[row], train, valid, model), flush=True)
+        for model in models.values():
+            print_neighbours(model)
     return 0
 
 
@@ -62,6 +66,13 @@ def measure(command: str, train: Path, valid: Path, model: Path) -> str:
         f"| `{shown}` | {facts['num_parameters']:,} | {len(history)} | {minutes:.1f} | {speed:,.0f} "
         f"| {rate:.0f} | {report['perplexity']:.2f} |"
     )
+
+
+def print_neighbours(model: Path) -> None:
+    print(f"\nNearest words in {model.name}\n")
+    for word in WORDS:
+        neighbours = fastlm("similar", model, word, "-k", "5")["neighbours"]
+        print(f"    {word:10} {', '.join(neighbour['word'] for neighbour in neighbours)}")
 
 
 def fastlm(*arguments: str | Path) -> dict:
