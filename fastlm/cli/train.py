@@ -208,6 +208,8 @@ def _check_call(options: argparse.Namespace) -> None:
     if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
         options.wrong_call("argument --momentum: only --optimizer sgd has momentum")
     for output in _given(options, ("output", "log")).values():
+        if output == "-":
+            options.wrong_call("standard output (-) takes no model and no log; give the name of a file")
         if any(_same_file(output, path) for path in inputs):
             options.wrong_call(
                 f"{output} would be overwritten, but it is to be read; give another name for what is written"

@@ -123,8 +123,8 @@ class TextReader:
         line = self.num_lines + block.count(b"\n", 0, num_valid) + 1
         what = "a NUL byte" if block[num_valid] == 0 else f"invalid UTF-8 (byte 0x{block[num_valid]:02x})"
         raise DataError(
-            f"{self.name}, line {line}: {what}; expected text in UTF-8: convert the text, or pass errors='replace' to "
-            f"put U+FFFD there, or errors='skip' to leave such lines out"
+            f"{self.name}, line {line}: {what}; expected text in UTF-8: convert the text, or let errors (--errors) "
+            "be 'replace' to put U+FFFD there, or 'skip' to leave such lines out"
         )
 
 

@@ -323,6 +323,8 @@ BAD_OPTIONS = [
     ["rnnlm", "f", "-o", "m", "--lower-case"],
     ["rnnlm", "-", "-o", "m", "--valid", "-"],
     ["rnnlm", "f", "-o", "f"],
+    ["rnnlm", "f", "-o", "-"],
+    ["rnnlm", "f", "-o", "m", "--log", "-"],
     ["rnnlm", "f", "-o", "m", "--valid", "x/../m"],
     ["rnnlm", "f", "-o", "m", "--log", "f"],
     ["rnnlm", "f", "-o", "m", "--log", "m"],
