@@ -92,7 +92,7 @@ def test_invalid_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: byte
     with pytest.raises(DataError) as failure:
         read_lines(path)
     assert str(failure.value).startswith(f"{path}, line 3: {what}; expected text in UTF-8")
-    assert "errors='replace'" in str(failure.value)
+    assert "let errors (--errors) be 'replace'" in str(failure.value)
     assert read_lines(path, "replace") == ["one", "two ", "two \ufffd three", "four \ufffd"]
     assert read_lines(path, "skip") == ["one", "two ", "", ""]  # their line ends stay; they are not counted
     reader = TextReader(path, "skip")
