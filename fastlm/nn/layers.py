@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
-from fastlm.nn.parallel import even_blocks
+from fastlm.nn.parallel import even_blocks, shared_blocks
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, Rows
 from fastlm.nn.workspace import Workspace
 
@@ -17,7 +17,7 @@ __all__ = ["Dropout", "Elman", "Embedding", "Layer", "Linear", "Tanh"]
 
 ROWS = 128  # rows of a batch in a block of work: enough for a matrix product at full speed
 OUTPUTS = 64  # the same for rows of a weight gradient
-SEQUENCES = 10  # sequences that a thread takes through time together
+MOST_SEQUENCES, FEWEST_SEQUENCES = 32, 8  # that a thread takes through time together
 
 
 class Layer:
@@ -201,7 +201,7 @@ class Elman(Layer):
             )  # fmt: skip
 
         workspace.workers.run(rows, even_blocks(len(flat_inputs), ROWS))
-        workspace.workers.run(sequences, even_blocks(shape[1], SEQUENCES))
+        workspace.workers.run(sequences, shared_blocks(shape[1], FEWEST_SEQUENCES, MOST_SEQUENCES))
         workspace.saved[self.name] = (inputs, hidden, previous, resets)
         return hidden
 
@@ -219,7 +219,7 @@ class Elman(Layer):
                 self.w_hh.value,
             )  # fmt: skip
 
-        workspace.workers.run(sequences, even_blocks(hidden.shape[1], SEQUENCES))
+        workspace.workers.run(sequences, shared_blocks(hidden.shape[1], FEWEST_SEQUENCES, MOST_SEQUENCES))
         input_gradient(_flat(dinputs), _flat(dprojected), self.w_xh, workspace)
         weight_gradient(_flat(dprojected), _flat(inputs), self.w_xh, self.bias, workspace)
         weight_gradient(_flat(dprojected), _flat(previous), self.w_hh, None, workspace)

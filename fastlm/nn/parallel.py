@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["Block", "Workers", "available_cores", "even_blocks"]
+__all__ = ["Block", "Workers", "available_cores", "even_blocks", "shared_blocks"]
 
 MAX_THREADS = 1024  # each has scratch memory of its own
 
@@ -37,6 +37,17 @@ def even_blocks(size: int, at_most: int) -> list[Block]:
     count = math.ceil(size / at_most)
     count += count % 2 if count > 1 else 0
     return [(size * i // count, size * (i + 1) // count) for i in range(count)]
+
+
+def shared_blocks(size: int, at_least: int, at_most: int) -> list[Block]:
+    """Cut `range(size)` as `even_blocks` does, into two blocks rather than one if both then have `at_least`.
+
+    Examples
+    --------
+    >>> shared_blocks(20, 8, 32)
+    [(0, 10), (10, 20)]
+    """
+    return even_blocks(size, min(at_most, max(at_least, math.ceil(size / 2))))
 
 
 def available_cores(control_group: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

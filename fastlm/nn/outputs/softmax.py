@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from fastlm import kernels
 from fastlm.nn.layers import Layer, check_ids
-from fastlm.nn.parallel import Block, even_blocks
+from fastlm.nn.parallel import shared_blocks
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
 
 __all__ = ["Softmax"]
 
 BLOCK = 1024  # words of the vocabulary that are taken at a time: their logits stay in the cache
-ROWS = 384  # most rows of a batch in a block of work: fewer would have BLAS pack the output table too often
+MOST_ROWS = 384  # of a batch in a block of work: few rows would have BLAS pack the output table too often
 FEWEST_ROWS = 32  # in a block, if that is what it takes to have two
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
@@ -97,7 +97,7 @@ class Softmax(Layer):
                     dweight, dbias, exps, scales, hidden, targets, scratch[worker], factor, BLOCK, k
                 )
 
-        workspace.workers.run(rows, _row_blocks(len(hidden)))
+        workspace.workers.run(rows, shared_blocks(len(hidden), FEWEST_ROWS, MOST_ROWS))
         workspace.workers.run(words, [(k, k + 1) for k in range(scales.shape[1])])
         return float(log_probs.sum(dtype=np.float64))
 
@@ -113,7 +113,7 @@ class Softmax(Layer):
                 self.bias.value, targets[part], BLOCK,
             )  # fmt: skip
 
-        workspace.workers.run(rows, _row_blocks(len(hidden)))
+        workspace.workers.run(rows, shared_blocks(len(hidden), FEWEST_ROWS, MOST_ROWS))
         return log_probs
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
@@ -133,7 +133,3 @@ class Softmax(Layer):
             workspace.array(f"{self.name}.exps", (rows, width)),
             workspace.array(f"{self.name}.scales", (rows, blocks)),
         )
-
-
-def _row_blocks(rows: int) -> list[Block]:
-    return even_blocks(rows, min(ROWS, max(FEWEST_ROWS, math.ceil(rows / 2))))
