@@ -212,9 +212,9 @@ def test_an_exception_leaves_everything_as_it_was(
     assert old is None or path.read_bytes() == old
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Let no file grow beyond 1000 bytes."""
+    """Let no file grow beyond 1000 bytes; not as a fixture, or pytest could not write its own output to a file."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -225,10 +225,14 @@ def full_disk() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("size", [1001, 100_000, 1_000_000])
-def test_a_full_disk_while_writing(tmp_path: Path, full_disk: None, size: int) -> None:
+def test_a_full_disk_while_writing(tmp_path: Path, size: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(FileError, match=r"cannot write .*file.*: File too large") as caught, atomic_write(path) as file:
+    with (
+        pytest.raises(FileError, match=r"cannot write .*file.*: File too large") as caught,
+        full_disk(),
+        atomic_write(path) as file,
+    ):
         file.write(bytes(size))
     assert caught.value.errno == errno.EFBIG
     assert path.read_bytes() == b"old"
