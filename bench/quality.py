@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from machine import product_rate
 
 ROWS = {
     "nnlm": "train nnlm {train} --valid {valid} -o {model}",
@@ -53,7 +54,7 @@ def find(folder: Path, name: str) -> Path:
 
 
 def measure(command: str, train: Path, valid: Path, model: Path) -> str:
-    rate = product_rate()
+    rate = product_rate(2048)
     words = [word.format(train=train, valid=valid, model=model) for word in command.split()]
     began = time.perf_counter()
     history = fastlm(*words)["history"]["epochs"]
@@ -81,14 +82,3 @@ def fastlm(*arguments: str | Path) -> dict:
     if result.returncode:
         raise SystemExit(f"python bench quality: {shlex.join(words)}: exit status {result.returncode}")
     return json.loads(result.stdout)
-
-
-def product_rate() -> float:
-    """GFLOP/s of float32 matrix products on all cores, by NumPy, the best of ten."""
-    a = np.ones((2048, 2048), np.float32)
-    seconds = []
-    for _ in range(10):
-        began = time.perf_counter()
-        a @ a
-        seconds.append(time.perf_counter() - began)
-    return 2 * 2048**3 / min(seconds) / 1e9

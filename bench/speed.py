@@ -19,6 +19,7 @@ from pathlib import Path
 import contenders
 import numpy as np
 from contenders import CONTENDERS, Setting
+from machine import product_rate
 from threadpoolctl import threadpool_limits
 
 SETTINGS = [
@@ -122,16 +123,6 @@ def seconds_a_step(step: Callable[[], float]) -> float:
         step()
         seconds.append(time.perf_counter() - began)
     return float(np.median(seconds))
-
-
-def product_rate() -> float:
-    """GFLOP/s of a float32 product of 1024 x 1024 matrices, the best of eight."""
-    seconds = []
-    for _ in range(8):
-        began = time.perf_counter()
-        MATRIX @ MATRIX
-        seconds.append(time.perf_counter() - began)
-    return 2 * 1024**3 / min(seconds) / 1e9
 
 
 def two_products() -> float:

@@ -1,0 +1,37 @@
+"""The benches start, and their contenders train the same model."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = str(Path(__file__).parents[1] / "bench")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["quality", "--help"], ["speed", "--help"]])
+def test_the_benches_start(arguments: list[str]) -> None:
+    command = [sys.executable, "-P", BENCH, *arguments]
+    assert "usage: python bench" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+LEARN = """
+import json, sys
+from contenders import Setting, fastlm_step, numpy_step
+setting = Setting(sys.argv[1], int(sys.argv[2]), 16)
+steps = [make(setting) for make in (fastlm_step, numpy_step)]
+print(json.dumps([[step() for _ in range(10)] for step in steps]))
+"""
+
+
+@pytest.mark.parametrize(("kind", "batch"), [("rnnlm", 2), ("nnlm", 32)])
+def test_the_contenders_learn_alike(kind: str, batch: int) -> None:
+    # In a process of its own: a contender holds BLAS at one thread for as long as it lives.
+    command = [sys.executable, "-c", LEARN, kind, str(batch)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": BENCH})
+    for losses in json.loads(result.stdout):
+        assert losses[0] == pytest.approx(math.log(10_000), abs=0.05)  # nothing is known yet
+        assert losses[-1] < losses[0]
