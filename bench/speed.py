@@ -8,7 +8,6 @@ but for the last table. PyTorch is optional: `pip install torch`.
 import argparse
 import importlib.util
 import json
-import resource
 import subprocess
 import sys
 import threading
@@ -107,11 +106,17 @@ def memory_grown(name: str, setting: Setting) -> float:
     for module in modules[name]:
         importlib.import_module(module)
     with threadpool_limits(1, "blas"):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_megabytes()
         step = CONTENDERS[name](setting)
         for _ in range(10):
             step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_megabytes() - before
+
+
+def peak_megabytes() -> float:
+    """Peak resident memory of this process, from Linux; getrusage would begin with that of the parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def seconds_a_step(step: Callable[[], float]) -> float:
