@@ -19,13 +19,16 @@ with compiled_modules(__name__):
         tanh_backward,
         tanh_forward,
     )
+    from fastlm.kernels.matrix import PANEL_BYTES, cpu_level, pack_matrix, pack_transposed
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
-    from fastlm.kernels.softmax import softmax_backward, softmax_backward_weight, softmax_forward, softmax_log_probs
+    from fastlm.kernels.softmax import softmax_backward_weight, softmax_forward, softmax_forward_backward, softmax_log_probs
     from fastlm.kernels.updates import adagrad_update, adam_update, momentum_update, sgd_update, squared_norm
 
 __all__ = [
+    "PANEL_BYTES",
     "adagrad_update",
     "adam_update",
+    "cpu_level",
     "dropout_forward",
     "dropout_mask",
     "elman_backward",
@@ -38,10 +41,12 @@ __all__ = [
     "linear_forward",
     "linear_forward_vector",
     "momentum_update",
+    "pack_matrix",
+    "pack_transposed",
     "sgd_update",
-    "softmax_backward",
     "softmax_backward_weight",
     "softmax_forward",
+    "softmax_forward_backward",
     "softmax_log_probs",
     "squared_norm",
     "tanh_backward",

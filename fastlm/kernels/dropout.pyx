@@ -1,6 +1,6 @@
 """Dropout (Srivastava et al. 2014): masks from a counter-based generator, and their application to rows."""
 
-from fastlm.kernels.blas cimport real
+from fastlm.kernels.matrix cimport real
 from fastlm.kernels.random cimport random_bits
 
 

@@ -2,7 +2,7 @@
 
 from libc.string cimport memcpy
 
-from fastlm.kernels.blas cimport real
+from fastlm.kernels.matrix cimport real
 from fastlm.kernels.vector cimport add_scaled
 
 

@@ -10,7 +10,11 @@ def linear_forward(
 ) -> None: ...
 def linear_backward(dinputs: NDArray[_Real], doutput: NDArray[_Real], weight: NDArray[_Real]) -> None: ...
 def linear_backward_weight(
-    dweight: NDArray[_Real], dbias: NDArray[_Real], doutput: NDArray[_Real], inputs: NDArray[_Real]
+    dweight: NDArray[_Real],
+    dbias: NDArray[_Real],
+    doutput: NDArray[_Real],
+    inputs: NDArray[_Real],
+    accumulate: bool,
 ) -> None: ...
 def linear_forward_vector(
     output: NDArray[_Real], inputs: NDArray[_Real], weight: NDArray[_Real], bias: NDArray[_Real]

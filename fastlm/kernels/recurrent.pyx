@@ -6,7 +6,7 @@ work by slices [:, start:stop, :]; within a row of the batch H is contiguous.
 
 from libc.string cimport memcpy, memset
 
-from fastlm.kernels.blas cimport gemm_nn, gemm_nt, real
+from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, real
 from fastlm.kernels.vector cimport add_matrix_vector, add_scaled, tanh_gradient, tanh_rows
 
 
@@ -17,7 +17,7 @@ cdef inline Py_ssize_t row_stride(const real[:, :, :] sequence) noexcept nogil:
 
 def elman_forward(
     real[:, :, :] hidden, real[:, :, :] previous, const real[:, :, :] inputs, const real[:, ::1] initial,
-    const unsigned char[:, :] resets, const real[:, ::1] w_hh,
+    const unsigned char[:, :] resets, const real[:, :, ::1] w_hh,
 ):
     """Run `hidden[t] = tanh(inputs[t] + previous[t] w_hh')` over T steps (Elman 1990).
 
@@ -30,7 +30,8 @@ def elman_forward(
         The input projection W_x e_t + b of all steps.
     initial : (B, H)
     resets : (T, B) uint8
-    w_hh : (H, H)
+    w_hh : (ceil(H / W), H, W)
+        w_hh (H, H), as `pack_transposed` packs it.
     """
     cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = inputs.shape[2], t, i
     cdef Py_ssize_t stride, previous_stride
@@ -52,15 +53,15 @@ def elman_forward(
                 else:
                     memcpy(&previous[t, i, 0], &hidden[t - 1, i, 0], <size_t>H * sizeof(real))
                 memcpy(&hidden[t, i, 0], &inputs[t, i, 0], <size_t>H * sizeof(real))
-            gemm_nt(
-                &hidden[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, &w_hh[0, 0], H, B, H, H, <real>1.0)
+            multiply(
+                &hidden[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], B, H, H, True)
             for i in range(B):
                 tanh_rows(&hidden[t, i, 0], H)
 
 
 def elman_backward(
     real[:, :, :] dinputs, real[:, ::1] dinitial, const real[:, :, :] dhidden, const real[:, :, :] hidden,
-    const unsigned char[:, :] resets, const real[:, ::1] w_hh,
+    const unsigned char[:, :] resets, const real[:, :, ::1] w_hh,
 ):
     """Propagate `dhidden` back through time to the input projections and the initial state.
 
@@ -77,7 +78,8 @@ def elman_backward(
     hidden : (T, B, H)
         As `elman_forward` left it.
     resets : (T, B) uint8
-    w_hh : (H, H)
+    w_hh : (ceil(H / W), H, W)
+        w_hh (H, H), as `pack_matrix` packs it.
     """
     cdef Py_ssize_t T = hidden.shape[0], B = hidden.shape[1], H = hidden.shape[2], t, i, stride
     check_sequence(dinputs, T, B, H)
@@ -94,14 +96,14 @@ def elman_backward(
                 memcpy(&dinputs[t, i, 0], &dhidden[t, i, 0], <size_t>H * sizeof(real))
                 add_scaled(&dinputs[t, i, 0], <real>1.0, &dinitial[i, 0], H)
                 tanh_gradient(&dinputs[t, i, 0], &dinputs[t, i, 0], &hidden[t, i, 0], H)
-            gemm_nn(&dinitial[0, 0], H, &dinputs[t, 0, 0], stride, &w_hh[0, 0], H, B, H, H, <real>0.0)
+            multiply(&dinitial[0, 0], H, &dinputs[t, 0, 0], stride, 1, 0, &w_hh[0, 0, 0], B, H, H, False)
             for i in range(B):
                 if resets[t, i]:
                     memset(&dinitial[i, 0], 0, <size_t>H * sizeof(real))
 
 
 def elman_step(real[::1] hidden, const real[::1] inputs, const real[::1] previous, const real[:, ::1] w_hh):
-    """Take one step, `hidden = tanh(inputs + w_hh previous)`, for one sequence and without BLAS.
+    """Take one step, `hidden = tanh(inputs + w_hh previous)`, for one sequence; nothing is packed.
 
     Parameters
     ----------
@@ -137,11 +139,14 @@ cdef check_sequence(const real[:, :, :] sequence, Py_ssize_t T, Py_ssize_t B, Py
 
 cdef check_recurrence(
     Py_ssize_t T, Py_ssize_t B, Py_ssize_t H, const real[:, ::1] initial, const unsigned char[:, :] resets,
-    const real[:, ::1] w_hh,
+    const real[:, :, ::1] w_hh,
 ):
+    cdef Py_ssize_t width = PANEL_BYTES // <Py_ssize_t>sizeof(real), count = (H + width - 1) // width
     if initial.shape[0] != B or initial.shape[1] != H:
         raise ValueError(f"the initial state has shape ({initial.shape[0]}, {initial.shape[1]}), expected ({B}, {H})")
     if resets.shape[0] != T or resets.shape[1] != B:
         raise ValueError(f"resets has shape ({resets.shape[0]}, {resets.shape[1]}), expected ({T}, {B})")
-    if w_hh.shape[0] != H or w_hh.shape[1] != H:
-        raise ValueError(f"w_hh has shape ({w_hh.shape[0]}, {w_hh.shape[1]}), expected ({H}, {H})")
+    if w_hh.shape[0] != count or w_hh.shape[1] != H or w_hh.shape[2] != width:
+        raise ValueError(
+            f"w_hh has shape ({w_hh.shape[0]}, {w_hh.shape[1]}, {w_hh.shape[2]}), expected ({count}, {H}, {width}): "
+            f"({H}, {H}) in panels, as pack_transposed (forward) or pack_matrix (backward) packs it")

@@ -1,22 +1,30 @@
 """Softmax cross-entropy over the vocabulary: loss, gradients, and whole distributions.
 
-The forward pass goes through the vocabulary in blocks of `block` words while a block's logits are in the cache.
-It leaves, in place of the logits, E[i, v] = exp(logit[i, v] - m[i, k]) with the block's own maximum m[i, k], and
-S[i, k] = exp(m[i, k] - log Z[i]), so that the probability is E S. The backward pass then needs no pass of its
-own over (N, V): S and the loss's weight go into the small operand of each matrix product, and the "- 1" at the
-target is a single row added.
+Tokens stand in panels of W columns (see matrix.h), words in rows. The vocabulary is gone through in blocks of `block`
+words, so that a block's logits for a panel of tokens stay in the first-level cache while they are made, exponentiated
+and multiplied into the gradient of the hidden layer. What is left of them is E[v, i] = exp(logit[v, i] - m[k, i]): the
+shift m of a block k rises where a logit goes far beyond it, and the sums so far are scaled by as much (as in online
+softmax: Milakov & Gimelshein 2018). With S[k, i] = exp(m[k, i] - log Z[i]) the probability is E S, and the gradient of
+the output table is a product of E and of the hidden layer's rows times S: no pass over (N, V) is left.
 """
 
-from libc.math cimport INFINITY, exp, log, log1p
-from libc.string cimport memset
+from libc.math cimport exp, log
+from libc.string cimport memcmp, memcpy, memset
 
-from fastlm.kernels.blas cimport gemm_nn, gemm_nt, gemm_tn, real
-from fastlm.kernels.vector cimport add_matrix_vector, add_scaled, exp_biased, max_biased, row_sum
+from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, pack, real, unpack_transposed
+from fastlm.kernels.vector cimport (
+    add_matrix_vector, add_scaled, add_weighted_panel, exp_biased, exp_panel, max_biased, raise_shifts, row_sum,
+    scale_panel,
+)
+
+cdef enum:
+    MOST_COLUMNS = 32  # of a panel
+    LOWEST = -1000000000  # a shift that any logit is far beyond
 
 
 def softmax_forward(
-    real[::1] log_probs, real[::1] log_norms, real[:, ::1] exps, real[:, ::1] scales, const real[:, ::1] hidden,
-    const real[:, ::1] weight, const real[::1] bias, const int[::1] targets, Py_ssize_t block,
+    real[::1] log_probs, real[:, ::1] log_norms, const real[:, :, ::1] hidden, const real[:, ::1] weight,
+    const real[::1] bias, const int[::1] targets, real[:, ::1] exps, real[:, ::1] shifts,
 ):
     """Log-probability of each target under `softmax(hidden weight' + bias)`.
 
@@ -24,145 +32,168 @@ def softmax_forward(
     ----------
     log_probs : (N,), overwritten
         Natural logarithms; 0 where the target is negative, which stands for "no event here".
-    log_norms : (N,), overwritten
-        log Z, the logarithm of the sum of exp(logit) over the vocabulary.
-    exps : (N, V), or (N, block) where no backward pass follows; overwritten
-        E of the module's docstring. In the narrow form each block overwrites the one before it.
-    scales : (N, K), overwritten
-        S of the module's docstring, for the K = ceil(V / block) blocks.
-    hidden : (N, H)
+    log_norms : (P, W), overwritten
+        log Z, the logarithm of the sum of exp(logit) over the vocabulary, of the tokens in P = ceil(N / W) panels.
+    hidden : (P, H, W)
+        hidden (N, H), as `pack_transposed` packs it.
     weight : (V, H)
     bias : (V,)
     targets : (N,) int32 below V
-    block : int
-        Words taken at a time.
+    exps : (block, W), scratch
+        Its height is the number of words taken at a time.
+    shifts : (P, W), scratch
     """
-    cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], V = weight.shape[0], K = scales.shape[1]
-    cdef Py_ssize_t width = exps.shape[1], column, i, k, first, size
-    cdef real shift
-    check_output(N, H, V, K, weight, bias, targets, block)
-    if width != V and width != block:
-        raise ValueError(f"exps has {width} columns, expected {V}, or {block} where no backward pass follows")
-    if log_probs.shape[0] != N or log_norms.shape[0] != N or exps.shape[0] != N or scales.shape[0] != N:
+    cdef Py_ssize_t N = targets.shape[0], P = hidden.shape[0], H = hidden.shape[1], W = hidden.shape[2]
+    cdef Py_ssize_t V = weight.shape[0], block = exps.shape[0], p, i, k, first
+    cdef real[MOST_COLUMNS] factor
+    check_output(N, P, H, W, V, log_probs, log_norms, hidden, weight, bias)
+    if block < 1 or exps.shape[1] != W or shifts.shape[0] != P or shifts.shape[1] != W:
         raise ValueError(
-            f"log_probs ({log_probs.shape[0]},), log_norms ({log_norms.shape[0]},), exps ({exps.shape[0]}, {width}) "
-            f"and scales ({scales.shape[0]}, {K}) do not fit {N} rows of hidden")
+            f"exps ({block}, {exps.shape[1]}) and shifts ({shifts.shape[0]}, {shifts.shape[1]}) do not fit: expected "
+            f"(block, {W}) with a block of at least 1 word, and ({P}, {W})")
     if N == 0 or V == 0 or H == 0:
         return
     with nogil:
-        for i in range(N):
-            log_probs[i] = 0
-            log_norms[i] = -INFINITY
-        for k in range(K):
+        begin(&log_probs[0], &log_norms[0, 0], N, P * W)
+        for i in range(P * W):
+            (&shifts[0, 0])[i] = LOWEST
+        for k in range((V + block - 1) // block):
             first = k * block
-            size = min(block, V - first)
-            column = first if width == V else 0
-            gemm_nt(&exps[0, column], width, &hidden[0, 0], H, &weight[first, 0], H, N, size, H, <real>0.0)
-            for i in range(N):
-                if first <= targets[i] < first + size:
-                    log_probs[i] = exps[i, column + targets[i] - first] + bias[targets[i]]
-                shift = max_biased(&exps[i, column], &bias[first], size)
-                exp_biased(&exps[i, column], &exps[i, column], &bias[first], shift, size)
-                scales[i, k] = shift
-                log_norms[i] = log_add(log_norms[i], shift + log(row_sum(&exps[i, column], size)))
-        for i in range(N):
-            if targets[i] >= 0:
-                log_probs[i] -= log_norms[i]
-            for k in range(K):
-                scales[i, k] = exp(scales[i, k] - log_norms[i])
+            for p in range(P):
+                exponentiate(
+                    &exps[0, 0], &shifts[p, 0], &log_norms[p, 0], factor, &log_probs[p * W], &hidden[p, 0, 0],
+                    &weight[first, 0], &bias[first], &targets[p * W], first, min(block, V - first), H, W,
+                    min(W, N - p * W))
+        for p in range(P):
+            normalize(&log_probs[p * W], &log_norms[p, 0], &shifts[p, 0], &targets[p * W], W, min(W, N - p * W))
 
 
-def softmax_backward(
-    real[:, ::1] dhidden, const real[:, ::1] exps, const real[:, ::1] scales, const real[:, ::1] weight,
-    const int[::1] targets, real[:, ::1] scratch, double factor, Py_ssize_t block,
+def softmax_forward_backward(
+    real[::1] log_probs, real[:, ::1] log_norms, real[:, ::1] dhidden, real[:, :, ::1] exps, real[:, :, ::1] shifts,
+    const real[:, :, ::1] hidden, const real[:, ::1] weight, const real[::1] bias, const int[::1] targets,
+    real[:, :, ::1] scratch, double factor, Py_ssize_t block,
 ):
-    """Gradient of `-factor * sum(log_probs)` with respect to `hidden`.
+    """Log-probability of each target, and the gradient of `-factor * sum(log_probs)` with respect to `hidden`.
+
+    Both in one, because the gradient is made while the logits are in the cache.
 
     Parameters
     ----------
+    log_probs, log_norms
+        As in `softmax_forward`.
     dhidden : (N, H), overwritten
-    exps : (N, V)
-    scales : (N, K)
-        Both as `softmax_forward` left them.
-    weight : (V, H)
-    targets : (N,) int32
         Rows with a negative target have no gradient.
-    scratch : (N, H)
+    exps : (P, V, W), overwritten
+        E of the module's docstring, for `softmax_backward_weight`.
+    shifts : (P, K, W), overwritten
+        m of the module's docstring, for the K = ceil(V / block) blocks.
+    hidden, weight, bias, targets
+        As in `softmax_forward`.
+    scratch : (P, H, W)
     factor : float
         Usually 1 / (number of events).
     block : int
-        As in `softmax_forward`.
+        Words taken at a time.
     """
-    cdef Py_ssize_t N = dhidden.shape[0], H = dhidden.shape[1], V = weight.shape[0], K = scales.shape[1]
-    cdef Py_ssize_t i, k, first
-    check_saved(N, H, V, K, exps, scales, weight, targets, block)
-    if scratch.shape[0] != N or scratch.shape[1] != H:
-        raise ValueError(f"scratch has shape ({scratch.shape[0]}, {scratch.shape[1]}), expected ({N}, {H})")
+    cdef Py_ssize_t N = targets.shape[0], P = hidden.shape[0], H = hidden.shape[1], W = hidden.shape[2]
+    cdef Py_ssize_t V = weight.shape[0], K = shifts.shape[1], p, k, i, first, size
+    cdef real[MOST_COLUMNS] scale
+    check_output(N, P, H, W, V, log_probs, log_norms, hidden, weight, bias)
+    check_saved(N, P, W, V, K, exps, shifts, log_norms, block)
+    if dhidden.shape[0] != N or dhidden.shape[1] != H or not same_shape(scratch, P, H, W):
+        raise ValueError(
+            f"dhidden ({dhidden.shape[0]}, {dhidden.shape[1]}) and scratch ({scratch.shape[0]}, {scratch.shape[1]}, "
+            f"{scratch.shape[2]}) do not fit: expected ({N}, {H}), ({P}, {H}, {W})")
     if N == 0 or V == 0 or H == 0:
         return
     with nogil:
-        memset(&dhidden[0, 0], 0, <size_t>(N * H) * sizeof(real))
+        begin(&log_probs[0], &log_norms[0, 0], N, P * W)
         for k in range(K):
             first = k * block
-            gemm_nn(
-                &scratch[0, 0], H, &exps[0, first], V, &weight[first, 0], H, N, H, min(block, V - first), <real>0.0)
-            for i in range(N):
-                if targets[i] >= 0:
-                    add_scaled(&dhidden[i, 0], <real>factor * scales[i, k], &scratch[i, 0], H)
+            size = min(block, V - first)
+            for p in range(P):
+                for i in range(W):
+                    shifts[p, k, i] = shifts[p, k - 1, i] if k > 0 else LOWEST
+                if exponentiate(
+                    &exps[p, first, 0], &shifts[p, k, 0], &log_norms[p, 0], scale, &log_probs[p * W],
+                    &hidden[p, 0, 0], &weight[first, 0], &bias[first], &targets[p * W], first, size, H, W,
+                    min(W, N - p * W),
+                ) and k > 0:
+                    scale_panel(&scratch[p, 0, 0], scale, H)
+                multiply(
+                    &scratch[p, 0, 0], W, &weight[first, 0], 1, H, 0, &exps[p, first, 0], H, W, size, k > 0)
+        for p in range(P):
+            for i in range(W):
+                scale[i] = <real>factor / log_norms[p, i] if p * W + i < N and targets[p * W + i] >= 0 else 0
+            scale_panel(&scratch[p, 0, 0], scale, H)
+            normalize(&log_probs[p * W], &log_norms[p, 0], &shifts[p, K - 1, 0], &targets[p * W], W, min(W, N - p * W))
+        unpack_transposed(&dhidden[0, 0], H, &scratch[0, 0, 0], H, N)
         for i in range(N):
             if targets[i] >= 0:
                 add_scaled(&dhidden[i, 0], -<real>factor, &weight[targets[i], 0], H)
 
 
 def softmax_backward_weight(
-    real[:, ::1] dweight, real[::1] dbias, const real[:, ::1] exps, const real[:, ::1] scales,
-    const real[:, ::1] hidden, const int[::1] targets, real[:, ::1] scratch, double factor, Py_ssize_t block,
-    Py_ssize_t k,
+    real[:, ::1] dweight, real[::1] dbias, const real[:, :, ::1] exps, const real[:, :, ::1] shifts,
+    const real[:, ::1] log_norms, const real[:, ::1] hidden, const int[::1] targets, real[:, :, ::1] rows,
+    real[:, ::1] scales, real[:, ::1] lanes, double factor, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop,
+    bint accumulate,
 ):
-    """Gradient of `-factor * sum(log_probs)` with respect to one block of the output table.
+    """Gradient of `-factor * sum(log_probs)` with respect to some blocks of the output table.
 
     Parameters
     ----------
-    dweight : (V, H), added to
-        Only the rows of block `k`, from `k * block`, are touched: threads take different blocks.
-    dbias : (V,), added to
-    exps : (N, V)
-    scales : (N, K)
-        Both as `softmax_forward` left them.
+    dweight : (V, H), added to if `accumulate`, else overwritten
+        Only the rows of the blocks from `start` to `stop` are touched: threads take different blocks.
+    dbias : (V,), likewise
+    exps : (P, V, W)
+    shifts : (P, K, W)
+    log_norms : (P, W)
+        All three as `softmax_forward_backward` left them.
     hidden : (N, H)
+        Not packed.
     targets : (N,) int32
-    scratch : (N, H)
+    rows : (ceil(H / W), P W, W), scratch
+    scales : (2, P W), scratch
+    lanes : (block, W / 2), scratch
     factor, block
-        As in `softmax_backward`.
-    k : int
-        The block.
+        As in `softmax_forward_backward`.
+    start, stop : int
+        The blocks.
+    accumulate : bool
     """
-    cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], V = dweight.shape[0], K = scales.shape[1]
-    cdef Py_ssize_t i, first, size
-    cdef real scale
-    check_saved(N, H, V, K, exps, scales, dweight, targets, block)
-    if scratch.shape[0] != N or scratch.shape[1] != H or dbias.shape[0] != V:
-        raise ValueError(
-            f"scratch ({scratch.shape[0]}, {scratch.shape[1]}) and dbias ({dbias.shape[0]},) do not fit: expected "
-            f"({N}, {H}) and ({V},)")
-    if not 0 <= k < K:
-        raise ValueError(f"k is {k}, expected a block from 0 to {K - 1}")
+    cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], P = exps.shape[0], W = exps.shape[2]
+    cdef Py_ssize_t V = dweight.shape[0], K = shifts.shape[1], i, k, p, first, size
+    cdef size_t scales_size = <size_t>(P * W) * sizeof(real)
+    check_saved(N, P, W, V, K, exps, shifts, log_norms, block)
+    check_weight_arguments(N, H, V, P, W, block, dweight, dbias, targets, rows, scales, lanes)
+    if not 0 <= start <= stop <= K:
+        raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start <= stop <= {K} blocks")
     if N == 0 or V == 0 or H == 0:
         return
     with nogil:
-        first = k * block
-        size = min(block, V - first)
-        memset(&scratch[0, 0], 0, <size_t>(N * H) * sizeof(real))
-        for i in range(N):
-            if targets[i] >= 0:
-                scale = <real>factor * scales[i, k]
-                add_scaled(&scratch[i, 0], scale, &hidden[i, 0], H)
-                add_scaled(&dbias[first], scale, &exps[i, first], size)
-        gemm_tn(&dweight[first, 0], H, &exps[0, first], V, &scratch[0, 0], H, size, H, N, <real>1.0)
-        for i in range(N):
-            if first <= targets[i] < first + size:
-                add_scaled(&dweight[targets[i], 0], -<real>factor, &hidden[i, 0], H)
-                dbias[targets[i]] -= <real>factor
+        for k in range(start, stop):
+            first = k * block
+            size = min(block, V - first)
+            for p in range(P):
+                for i in range(W):
+                    scales[1, p * W + i] = (
+                        <real>(factor * exp(shifts[p, k, i] - log_norms[p, i]))
+                        if p * W + i < N and targets[p * W + i] >= 0 else 0)
+            if k == start or memcmp(&scales[0, 0], &scales[1, 0], scales_size) != 0:  # shifts rarely change
+                memcpy(&scales[0, 0], &scales[1, 0], scales_size)
+                pack(&rows[0, 0, 0], &hidden[0, 0], H, &scales[0, 0], N, H, P * W)
+            memset(&lanes[0, 0], 0, <size_t>(size * (W // 2)) * sizeof(real))
+            for p in range(P):
+                add_weighted_panel(&lanes[0, 0], &exps[p, first, 0], &scales[0, p * W], size)
+            for i in range(size):
+                dbias[first + i] = row_sum(&lanes[i, 0], W // 2) + (dbias[first + i] if accumulate else 0)
+            multiply(
+                &dweight[first, 0], H, &exps[0, first, 0], W, 1, V * W, &rows[0, 0, 0], size, H, P * W, accumulate)
+            for i in range(N):
+                if first <= targets[i] < first + size:
+                    add_scaled(&dweight[targets[i], 0], -<real>factor, &hidden[i, 0], H)
+                    dbias[targets[i]] -= <real>factor
 
 
 def softmax_log_probs(
@@ -200,42 +231,99 @@ def softmax_log_probs(
                 log_probs[i, v] += bias[v] - log_norm
 
 
-cdef inline double log_add(double a, double b) noexcept nogil:
-    """log(exp(a) + exp(b)); NaN stays NaN."""
-    cdef double high = a if a > b else b, low = b if a > b else a
-    if low == -INFINITY:
-        return high
-    return high + log1p(exp(low - high))
+cdef inline void begin(real* log_probs, real* sums, Py_ssize_t N, Py_ssize_t columns) noexcept nogil:
+    memset(log_probs, 0, <size_t>N * sizeof(real))
+    memset(sums, 0, <size_t>columns * sizeof(real))
+
+
+cdef inline bint exponentiate(
+    real* exps, real* shift, real* sums, real* factor, real* log_probs, const real* hidden, const real* weight,
+    const real* bias, const int* targets, Py_ssize_t first, Py_ssize_t size, Py_ssize_t H, Py_ssize_t W,
+    Py_ssize_t columns,
+) noexcept nogil:
+    """A block of words, from `first`, for a panel of tokens: E, with the logits of targets noted and Z summed up.
+
+    Returns whether the shift has risen; what has been summed up so far is then to be multiplied by `factor`.
+    """
+    cdef Py_ssize_t i
+    cdef bint risen
+    multiply(exps, W, weight, H, 1, 0, hidden, size, W, H, False)
+    for i in range(columns):
+        if first <= targets[i] < first + size:
+            log_probs[i] = exps[(targets[i] - first) * W + i] + bias[targets[i] - first]
+    risen = raise_shifts(shift, factor, exps, bias, size)
+    if risen:
+        for i in range(W):
+            sums[i] *= factor[i]
+    exp_panel(exps, sums, bias, shift, size)
+    return risen
+
+
+cdef inline void normalize(
+    real* log_probs, real* log_norms, const real* shift, const int* targets, Py_ssize_t W, Py_ssize_t columns
+) noexcept nogil:
+    """Turn sums into log Z and logits into log-probabilities."""
+    cdef Py_ssize_t i
+    for i in range(W):
+        log_norms[i] = shift[i] + <real>log(log_norms[i])
+    for i in range(columns):
+        if targets[i] >= 0:
+            log_probs[i] -= log_norms[i]
+
+
+cdef bint same_shape(const real[:, :, ::1] array, Py_ssize_t first, Py_ssize_t second, Py_ssize_t third):
+    return array.shape[0] == first and array.shape[1] == second and array.shape[2] == third
 
 
 cdef check_output(
-    Py_ssize_t N, Py_ssize_t H, Py_ssize_t V, Py_ssize_t K, const real[:, ::1] weight, const real[::1] bias,
-    const int[::1] targets, Py_ssize_t block,
+    Py_ssize_t N, Py_ssize_t P, Py_ssize_t H, Py_ssize_t W, Py_ssize_t V, const real[::1] log_probs,
+    const real[:, ::1] log_norms, const real[:, :, ::1] hidden, const real[:, ::1] weight, const real[::1] bias,
 ):
-    if weight.shape[1] != H or bias.shape[0] != V or targets.shape[0] != N:
+    if W != PANEL_BYTES // <Py_ssize_t>sizeof(real) or P != (N + W - 1) // W:
         raise ValueError(
-            f"hidden ({N}, {H}), weight ({V}, {weight.shape[1]}), bias ({bias.shape[0]},) and targets "
-            f"({targets.shape[0]},) do not fit: expected (N, H), (V, H), (V,), (N,)")
-    check_blocks(V, K, block)
+            f"hidden has shape ({P}, {H}, {W}), expected ({(N + W - 1) // W if W else 0}, {H}, "
+            f"{PANEL_BYTES // sizeof(real)}): the {N} tokens in panels, as pack_transposed packs them")
+    if (
+        log_probs.shape[0] != N or log_norms.shape[0] != P or log_norms.shape[1] != W or weight.shape[1] != H
+        or bias.shape[0] != V
+    ):
+        raise ValueError(
+            f"log_probs ({log_probs.shape[0]},), log_norms ({log_norms.shape[0]}, {log_norms.shape[1]}), weight "
+            f"({V}, {weight.shape[1]}) and bias ({bias.shape[0]},) do not fit {N} tokens in {P} panels of {H} x {W}: "
+            f"expected (N,), (P, W), (V, H), (V,)")
 
 
 cdef check_saved(
-    Py_ssize_t N, Py_ssize_t H, Py_ssize_t V, Py_ssize_t K, const real[:, ::1] exps, const real[:, ::1] scales,
-    const real[:, ::1] weight, const int[::1] targets, Py_ssize_t block,
+    Py_ssize_t N, Py_ssize_t P, Py_ssize_t W, Py_ssize_t V, Py_ssize_t K, const real[:, :, ::1] exps,
+    const real[:, :, ::1] shifts, const real[:, ::1] log_norms, Py_ssize_t block,
 ):
-    if (
-        exps.shape[0] != N or exps.shape[1] != V or scales.shape[0] != N or weight.shape[1] != H
-        or targets.shape[0] != N
-    ):
-        raise ValueError(
-            f"exps ({exps.shape[0]}, {exps.shape[1]}), scales ({scales.shape[0]}, {K}), the table ({V}, "
-            f"{weight.shape[1]}) and targets ({targets.shape[0]},) do not fit {N} rows of width {H}")
-    check_blocks(V, K, block)
-
-
-cdef check_blocks(Py_ssize_t V, Py_ssize_t K, Py_ssize_t block):
     if block < 1:
         raise ValueError(f"block is {block}, expected at least 1 word")
-    if K != (V + block - 1) // block:
+    if (
+        W != PANEL_BYTES // <Py_ssize_t>sizeof(real) or P != (N + W - 1) // W or K != (V + block - 1) // block
+        or not same_shape(exps, P, V, W) or not same_shape(shifts, P, K, W)
+        or log_norms.shape[0] != P or log_norms.shape[1] != W
+    ):
         raise ValueError(
-            f"scales has {K} columns, expected {(V + block - 1) // block}: one for each block of {block} of {V} words")
+            f"exps ({exps.shape[0]}, {exps.shape[1]}, {exps.shape[2]}), shifts ({shifts.shape[0]}, {K}, "
+            f"{shifts.shape[2]}) and log_norms ({log_norms.shape[0]}, {log_norms.shape[1]}) do not fit {N} tokens and "
+            f"{V} words in blocks of {block}: expected (P, V, W), (P, K, W), (P, W)")
+
+
+cdef check_weight_arguments(
+    Py_ssize_t N, Py_ssize_t H, Py_ssize_t V, Py_ssize_t P, Py_ssize_t W, Py_ssize_t block,
+    const real[:, ::1] dweight, const real[::1] dbias, const int[::1] targets, const real[:, :, ::1] rows,
+    const real[:, ::1] scales, const real[:, ::1] lanes,
+):
+    if dweight.shape[1] != H or dbias.shape[0] != V or targets.shape[0] != N:
+        raise ValueError(
+            f"dweight ({V}, {dweight.shape[1]}), dbias ({dbias.shape[0]},) and targets ({targets.shape[0]},) do not "
+            f"fit hidden ({N}, {H}): expected (V, H), (V,), (N,)")
+    if (
+        not same_shape(rows, (H + W - 1) // W, P * W, W) or scales.shape[0] != 2 or scales.shape[1] != P * W
+        or lanes.shape[0] != block or lanes.shape[1] != W // 2
+    ):
+        raise ValueError(
+            f"scratch arrays rows ({rows.shape[0]}, {rows.shape[1]}, {rows.shape[2]}), scales ({scales.shape[0]}, "
+            f"{scales.shape[1]}) and lanes ({lanes.shape[0]}, {lanes.shape[1]}) do not fit: expected "
+            f"({(H + W - 1) // W}, {P * W}, {W}), (2, {P * W}), ({block}, {W // 2})")

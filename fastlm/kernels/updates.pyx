@@ -8,7 +8,7 @@ In all of them `scale` multiplies the gradient first: it is how clipping at a gl
 pass of its own.
 """
 
-from fastlm.kernels.blas cimport real
+from fastlm.kernels.matrix cimport real
 from fastlm.kernels.vector cimport adagrad_step, adam_step, add_scaled, momentum_step, sum_squares
 
 

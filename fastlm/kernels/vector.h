@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* Position-independent ifuncs need glibc; the micro-architecture levels need GCC 12. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#if defined(__x86_64__) && !defined(FASTLM_PORTABLE) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define FASTLM_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FASTLM_CLONES
@@ -28,6 +28,8 @@
 #define FASTLM_UNUSED
 #endif
 
+#define FASTLM_PANEL_BYTES 128 /* as in matrix.h */
+#define FASTLM_MARGIN 8 /* exp(8) = 2981: far from any overflow, and a softmax block rarely goes beyond it */
 #define FASTLM_LANES 16
 #define FASTLM_MAX_LANES 64 /* a select over 16 is unrolled whole and not vectorised: 0.43 ns an element, not 0.06 */
 

@@ -1,9 +1,23 @@
 """The row functions of vector.h under one name each for float32 and float64."""
 
-from fastlm.kernels.blas cimport real
+from fastlm.kernels.matrix cimport real
 
 
 cdef extern from "vector.h" nogil:
+    int raise_shifts_f32(
+        float* shift, float* factor, const float* x, const float* bias, Py_ssize_t rows) noexcept
+    void exp_panel_f32(
+        float* x, float* sum, const float* bias, const float* shift, Py_ssize_t rows) noexcept
+    void scale_panel_f32(float* x, const float* scale, Py_ssize_t rows) noexcept
+    void add_weighted_panel_f32(
+        float* lanes, const float* x, const float* scale, Py_ssize_t rows) noexcept
+    int raise_shifts_f64(
+        double* shift, double* factor, const double* x, const double* bias, Py_ssize_t rows) noexcept
+    void exp_panel_f64(
+        double* x, double* sum, const double* bias, const double* shift, Py_ssize_t rows) noexcept
+    void scale_panel_f64(double* x, const double* scale, Py_ssize_t rows) noexcept
+    void add_weighted_panel_f64(
+        double* lanes, const double* x, const double* scale, Py_ssize_t rows) noexcept
     float max_biased_f32(const float* x, const float* bias, Py_ssize_t n) noexcept
     double max_biased_f64(const double* x, const double* bias, Py_ssize_t n) noexcept
     void exp_biased_f32(float* y, const float* x, const float* bias, float shift, Py_ssize_t n) noexcept
@@ -40,6 +54,36 @@ cdef extern from "vector.h" nogil:
     void adam_step_f64(
         double* x, double* mean, double* square, const double* gradient, double scale, double rate, double beta1,
         double beta2, double correction, double epsilon, Py_ssize_t n) noexcept
+
+
+cdef inline bint raise_shifts(
+    real* shift, real* factor, const real* x, const real* bias, Py_ssize_t rows
+) noexcept nogil:
+    if real is float:
+        return raise_shifts_f32(shift, factor, x, bias, rows)
+    else:
+        return raise_shifts_f64(shift, factor, x, bias, rows)
+
+
+cdef inline void exp_panel(real* x, real* sum, const real* bias, const real* shift, Py_ssize_t rows) noexcept nogil:
+    if real is float:
+        exp_panel_f32(x, sum, bias, shift, rows)
+    else:
+        exp_panel_f64(x, sum, bias, shift, rows)
+
+
+cdef inline void scale_panel(real* x, const real* scale, Py_ssize_t rows) noexcept nogil:
+    if real is float:
+        scale_panel_f32(x, scale, rows)
+    else:
+        scale_panel_f64(x, scale, rows)
+
+
+cdef inline void add_weighted_panel(real* lanes, const real* x, const real* scale, Py_ssize_t rows) noexcept nogil:
+    if real is float:
+        add_weighted_panel_f32(lanes, x, scale, rows)
+    else:
+        add_weighted_panel_f64(lanes, x, scale, rows)
 
 
 cdef inline real max_biased(const real* x, const real* bias, Py_ssize_t n) noexcept nogil:

@@ -1,5 +1,69 @@
 /* The row functions of vector.h, included there once for each floating-point type. */
 
+#define PANEL (FASTLM_PANEL_BYTES / (int)sizeof(REAL))
+
+/* Where x (rows, PANEL) + bias (rows,) goes more than MARGIN beyond a column's shift, the shift rises to the
+ * column's maximum. factor = exp(old shift - new shift); returns whether any has risen. */
+FASTLM_CLONES FASTLM_UNUSED
+static int NAMED(raise_shifts)(REAL *restrict shift, REAL *restrict factor, const REAL *restrict x,
+                               const REAL *restrict bias, ptrdiff_t rows)
+{
+    REAL largest[PANEL];
+    int risen = 0;
+    for (int i = 0; i < PANEL; i++)
+        largest[i] = -(REAL)INFINITY;
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (int i = 0; i < PANEL; i++) {
+            REAL value = x[r * PANEL + i] + bias[r];
+            largest[i] = value > largest[i] ? value : largest[i];
+        }
+    for (int i = 0; i < PANEL; i++) {
+        int rises = largest[i] > shift[i] + FASTLM_MARGIN;
+        factor[i] = rises ? REAL_EXP(shift[i] - largest[i]) : 1;
+        shift[i] = rises ? largest[i] : shift[i];
+        risen |= rises;
+    }
+    return risen;
+}
+
+/* x = exp(x + bias - shift) for x (rows, PANEL), and sum += the sums of its columns. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(exp_panel)(REAL *restrict x, REAL *restrict sum, const REAL *restrict bias,
+                             const REAL *restrict shift, ptrdiff_t rows)
+{
+    REAL part[PANEL] = {0}; /* a sum of few first: less is lost than in one sum over all words */
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        REAL *restrict row = x + r * PANEL;
+        for (int i = 0; i < PANEL; i++)
+            row[i] = REAL_EXP(row[i] + bias[r] - shift[i]);
+        for (int i = 0; i < PANEL; i++) /* a loop of its own: one that also stores is not vectorised */
+            part[i] += row[i];
+    }
+    for (int i = 0; i < PANEL; i++)
+        sum[i] += part[i];
+}
+
+/* x (rows, PANEL) *= scale, a factor for each column. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(scale_panel)(REAL *restrict x, const REAL *restrict scale, ptrdiff_t rows)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (int i = 0; i < PANEL; i++)
+            x[r * PANEL + i] *= scale[i];
+}
+
+/* lanes (rows, PANEL / 2) += x (rows, PANEL) * scale, folded: the sums over a row's lanes are the weighted row sums. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(add_weighted_panel)(REAL *restrict lanes, const REAL *restrict x, const REAL *restrict scale,
+                                      ptrdiff_t rows)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (int i = 0; i < PANEL / 2; i++)
+            lanes[r * (PANEL / 2) + i] += x[r * PANEL + i] * scale[i] + x[r * PANEL + PANEL / 2 + i] * scale[PANEL / 2 + i];
+}
+
+#undef PANEL
+
 /* The largest of x[i] + bias[i]; -infinity for n = 0. */
 FASTLM_CLONES FASTLM_UNUSED
 static REAL NAMED(max_biased)(const REAL *restrict x, const REAL *restrict bias, ptrdiff_t n)

@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
-from fastlm.nn.parallel import even_blocks, shared_blocks
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, Rows
+from fastlm.nn.products import affine, input_gradient, packed, packed_transposed, weight_gradient
 from fastlm.nn.workspace import Workspace
 
 __all__ = ["Dropout", "Elman", "Embedding", "Layer", "Linear", "Tanh"]
 
-ROWS = 128  # rows of a batch in a block of work: enough for a matrix product at full speed
-OUTPUTS = 64  # the same for rows of a weight gradient
-MOST_SEQUENCES, FEWEST_SEQUENCES = 32, 8  # that a thread takes through time together
+FEWEST_SEQUENCES = 4  # that are worth a thread of their own, which takes them through time
 
 
 class Layer:
@@ -84,11 +82,7 @@ class Linear(Layer):
     def forward(self, inputs: FloatArray, workspace: Workspace) -> FloatArray:
         """Map `inputs` (N, D): (N, H)."""
         output = workspace.array(f"{self.name}.output", (len(inputs), len(self.bias.value)))
-
-        def rows(start: int, stop: int, worker: int) -> None:
-            kernels.linear_forward(output[start:stop], inputs[start:stop], self.weight.value, self.bias.value)
-
-        workspace.workers.run(rows, even_blocks(len(inputs), ROWS))
+        affine(output, inputs, self.weight, self.bias, workspace)
         workspace.saved[self.name] = inputs
         return output
 
@@ -186,22 +180,16 @@ class Elman(Layer):
         projected = workspace.array(f"{self.name}.projected", shape)
         hidden = workspace.array(f"{self.name}.hidden", shape)
         previous = workspace.array(f"{self.name}.previous", shape)
-        flat_inputs, flat_projected = _flat(inputs), _flat(projected)
-
-        def rows(start: int, stop: int, worker: int) -> None:
-            kernels.linear_forward(
-                flat_projected[start:stop], flat_inputs[start:stop], self.w_xh.value, self.bias.value
-            )
+        affine(_flat(projected), _flat(inputs), self.w_xh, self.bias, workspace)
+        w_hh = packed_transposed(self.w_hh.value, workspace)
 
         def sequences(start: int, stop: int, worker: int) -> None:
             batch = slice(start, stop)
             kernels.elman_forward(
-                hidden[:, batch], previous[:, batch], projected[:, batch], initial[batch], resets[:, batch],
-                self.w_hh.value,
-            )  # fmt: skip
+                hidden[:, batch], previous[:, batch], projected[:, batch], initial[batch], resets[:, batch], w_hh
+            )
 
-        workspace.workers.run(rows, even_blocks(len(flat_inputs), ROWS))
-        workspace.workers.run(sequences, shared_blocks(shape[1], FEWEST_SEQUENCES, MOST_SEQUENCES))
+        workspace.workers.share(sequences, shape[1], FEWEST_SEQUENCES)
         workspace.saved[self.name] = (inputs, hidden, previous, resets)
         return hidden
 
@@ -211,15 +199,15 @@ class Elman(Layer):
         dprojected = workspace.array(f"{self.name}.dprojected", hidden.shape)
         dinitial = workspace.array(f"{self.name}.dinitial", hidden.shape[1:])
         dinputs = workspace.array(f"{self.name}.dinputs", inputs.shape)
+        w_hh = packed(self.w_hh.value, workspace)
 
         def sequences(start: int, stop: int, worker: int) -> None:
             batch = slice(start, stop)
             kernels.elman_backward(
-                dprojected[:, batch], dinitial[batch], dhidden[:, batch], hidden[:, batch], resets[:, batch],
-                self.w_hh.value,
-            )  # fmt: skip
+                dprojected[:, batch], dinitial[batch], dhidden[:, batch], hidden[:, batch], resets[:, batch], w_hh
+            )
 
-        workspace.workers.run(sequences, shared_blocks(hidden.shape[1], FEWEST_SEQUENCES, MOST_SEQUENCES))
+        workspace.workers.share(sequences, hidden.shape[1], FEWEST_SEQUENCES)
         input_gradient(_flat(dinputs), _flat(dprojected), self.w_xh, workspace)
         weight_gradient(_flat(dprojected), _flat(inputs), self.w_xh, self.bias, workspace)
         weight_gradient(_flat(dprojected), _flat(previous), self.w_hh, None, workspace)
@@ -238,28 +226,6 @@ def check_ids(name: str, ids: IntArray, least: int, size: int) -> None:
     """Raise ValueError unless all ids are from `least` to `size` - 1: the kernels read and write where they say."""
     if len(ids) and not least <= ids.min() <= ids.max() < size:
         raise ValueError(f"{name} are from {ids.min()} to {ids.max()}, expected {least} to {size - 1}")
-
-
-def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, workspace: Workspace) -> None:
-    """Overwrite `dinputs` (N, D) by doutput W, the gradient through output = inputs W' + b."""
-
-    def rows(start: int, stop: int, worker: int) -> None:
-        kernels.linear_backward(dinputs[start:stop], doutput[start:stop], weight.value)
-
-    workspace.workers.run(rows, even_blocks(len(dinputs), ROWS))
-
-
-def weight_gradient(
-    doutput: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
-) -> None:
-    """Add doutput' inputs to the gradient of a weight, and the sums of doutput to that of its bias."""
-    dweight = weight.dense_gradient()
-    dbias = bias.dense_gradient() if bias is not None else np.empty(0, dweight.dtype)
-
-    def outputs(start: int, stop: int, worker: int) -> None:
-        kernels.linear_backward_weight(dweight[start:stop], dbias[start:stop], doutput[:, start:stop], inputs)
-
-    workspace.workers.run(outputs, even_blocks(len(dweight), OUTPUTS))
 
 
 def _flat(sequence: FloatArray) -> FloatArray:

@@ -1,24 +1,22 @@
 """Threads that share the work of a layer, so that the result does not depend on their number.
 
-Work is cut into blocks whose bounds depend on shapes alone; each block writes outputs of its own, and the threads
-take blocks as they come. The kernels release the interpreter lock, so plain Python threads are enough. The BLAS
-library under the kernels is held to one thread while any `Workers` is in use: its own threads would get in the way.
+Work is cut into blocks that write outputs of their own, and the threads take blocks as they come. Where a block's
+bounds show in the result, as in sums over blocks, they depend on shapes alone (`even_blocks`); rows that do not depend
+on each other are shared by the number of threads (`Workers.share`). The kernels release the interpreter lock, so
+plain Python threads are enough.
 """
 
 import math
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from threadpoolctl import ThreadpoolController
-
-__all__ = ["Block", "Workers", "available_cores", "even_blocks", "shared_blocks"]
+__all__ = ["Block", "Workers", "available_cores", "even_blocks"]
 
 MAX_THREADS = 1024  # each has scratch memory of its own
 
@@ -37,17 +35,6 @@ def even_blocks(size: int, at_most: int) -> list[Block]:
     count = math.ceil(size / at_most)
     count += count % 2 if count > 1 else 0
     return [(size * i // count, size * (i + 1) // count) for i in range(count)]
-
-
-def shared_blocks(size: int, at_least: int, at_most: int) -> list[Block]:
-    """Cut `range(size)` as `even_blocks` does, into two blocks rather than one if both then have `at_least`.
-
-    Examples
-    --------
-    >>> shared_blocks(20, 8, 32)
-    [(0, 10), (10, 20)]
-    """
-    return even_blocks(size, min(at_most, max(at_least, math.ceil(size / 2))))
 
 
 def available_cores(control_group: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -88,7 +75,6 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
-        _blas_cap.acquire()
         if self.threads > 1:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="fastlm")
         return self
@@ -101,7 +87,14 @@ class Workers:
                 self._pool.shutdown()
         finally:
             self._pool = None
-            _blas_cap.release()
+
+    def share(self, task: Task, size: int, at_least: int, *, pieces: int = 1) -> None:
+        """Run `task` over `range(size)` in equal blocks, `pieces` for each thread, with `at_least` in a block.
+
+        For work of which every item gives the same result in whatever block it falls.
+        """
+        count = max(1, min(self.threads * pieces if self.threads > 1 else 1, size // at_least))
+        self.run(task, [(size * i // count, size * (i + 1) // count) for i in range(count)])
 
     def run(self, task: Task, blocks: Sequence[Block]) -> None:
         """Call `task(start, stop, worker)` once for each block; `worker` counts from 0 below `threads`.
@@ -145,45 +138,3 @@ def _wait_for_all(futures: Sequence[Future[None]]) -> None:
     except BaseException:
         _wait_for_all(futures)
         raise
-
-
-class _BlasCap:
-    """Holds BLAS at one thread while at least one user wants it, then restores what was there."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._users = 0
-        self._limiter: Any = None
-        self._controller: ThreadpoolController | None = None
-
-    def acquire(self) -> None:
-        with self.lock:
-            if self._users == 0:
-                if self._controller is None:  # looking the libraries up takes milliseconds: once
-                    self._controller = ThreadpoolController()
-                self._take_control()
-                self._limiter = self._controller.limit(limits=1, user_api="blas")
-            self._users += 1
-
-    def release(self) -> None:
-        with self.lock:
-            self._users -= 1
-            if self._users == 0:
-                self._take_control()
-                self._limiter.restore_original_limits()
-                self._limiter = None
-                self._take_control()
-
-    def _take_control(self) -> None:
-        """Let this thread set limits; threadpoolctl 3.8 ignores in silence all threads but the first that did."""
-        for library in self._controller.lib_controllers if self._controller is not None else ():
-            if hasattr(library, "clear_controlling_thread"):
-                library.clear_controlling_thread(force=True)
-
-
-_blas_cap = _BlasCap()
-if hasattr(os, "register_at_fork"):
-    # A fork while another thread sets limits would leave the child a lock that nobody opens.
-    os.register_at_fork(
-        before=_blas_cap.lock.acquire, after_in_parent=_blas_cap.lock.release, after_in_child=_blas_cap.lock.release
-    )

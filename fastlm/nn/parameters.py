@@ -64,16 +64,16 @@ class Parameter:
         if not self.value.flags.writeable:
             self.value = self.value.copy()
 
-    def dense_gradient(self) -> FloatArray:
-        """Return the array to add a dense gradient to; zero at its first use after `clear_gradient`."""
+    def dense_gradient(self) -> tuple[FloatArray, bool]:
+        """Return the array for a dense gradient, and whether to add to it: at its first use it holds anything."""
         if isinstance(self.gradient, Rows):
             raise TypeError(f"{self.name} has a row-sparse gradient in this step, expected a dense one or none")
-        if self.gradient is None:
-            if self._buffer is None:
-                self._buffer = np.empty_like(self.value)
-            self._buffer.fill(0)
-            self.gradient = self._buffer
-        return self.gradient
+        if self.gradient is not None:
+            return self.gradient, True
+        if self._buffer is None:
+            self._buffer = np.empty_like(self.value)
+        self.gradient = self._buffer
+        return self.gradient, False
 
     def clear_gradient(self) -> None:
         """Forget the gradient, but keep its memory for the next step."""

@@ -11,6 +11,8 @@ from fastlm.nn.parameters import FloatArray
 
 __all__ = ["Workspace"]
 
+CACHE_LINE = 64  # bytes
+
 
 class Workspace:
     """Named arrays that are reused from step to step, and the generator state of a step.
@@ -62,7 +64,7 @@ class Workspace:
         size = int(np.prod(shape))
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
-            buffer = np.empty(size, dtype or self.dtype)
+            buffer = _aligned(size, np.dtype(dtype or self.dtype))
             if fill is not None:
                 buffer.fill(fill)
             self._buffers[name] = buffer
@@ -72,3 +74,10 @@ class Workspace:
         """Return a 64-bit key that belongs to the seed, the step and a layer's name."""
         low, high = np.random.SeedSequence([self.seed, self.step, zlib.crc32(name.encode())]).generate_state(2)
         return int(high) << 32 | int(low)
+
+
+def _aligned(size: int, dtype: np.dtype[Any]) -> FloatArray:
+    """Return a new array that begins with a cache line: vectors that cross lines are slower."""
+    room = np.empty(size * dtype.itemsize + CACHE_LINE, np.uint8)
+    first = -room.ctypes.data % CACHE_LINE
+    return room[first : first + size * dtype.itemsize].view(dtype)

@@ -1,21 +1,17 @@
 """The full softmax over the vocabulary with cross-entropy, exactly normalised."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
 from fastlm.nn.layers import Layer, check_ids
-from fastlm.nn.parallel import shared_blocks
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.products import packed_shape
 from fastlm.nn.workspace import Workspace
 
 __all__ = ["Softmax"]
 
-BLOCK = 1024  # words of the vocabulary that are taken at a time: their logits stay in the cache
-MOST_ROWS = 384  # of a batch in a block of work: few rows would have BLAS pack the output table too often
-FEWEST_ROWS = 32  # in a block, if that is what it takes to have two
+BLOCK = 126  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
 
@@ -66,7 +62,9 @@ class Softmax(Layer):
         """
         check_ids("targets", targets, -1, len(self.bias.value))
         dhidden = workspace.array(f"{self.name}.dhidden", hidden.shape)
-        at_once = max(1, LARGEST // len(self.bias.value))
+        _, _, width = packed_shape(1, 1, hidden.dtype)
+        turns = -(-len(hidden) // max(width, LARGEST // len(self.bias.value)))
+        at_once = max(1, -(-len(hidden) // (turns * width)) * width) if turns else 1  # whole panels, all alike
         loss = 0.0
         for start in range(0, len(hidden), at_once):
             part = slice(start, start + at_once)
@@ -76,44 +74,61 @@ class Softmax(Layer):
     def _some_rows(
         self, dhidden: FloatArray, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
     ) -> float:
-        log_probs, log_norms, exps, scales = self._forward_arrays(len(hidden), len(self.bias.value), workspace)
         weight, bias = self.weight.value, self.bias.value
-        dweight, dbias = self.weight.dense_gradient(), self.bias.dense_gradient()
-        scratch = workspace.array(f"{self.name}.scratch", (workspace.workers.threads, *hidden.shape))
+        (vocab_size, hidden_size), threads = weight.shape, workspace.workers.threads
+        shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype)
+        log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
+        log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
+        packed = workspace.array(f"{self.name}.packed", shape)
+        scratch = workspace.array(f"{self.name}.scratch", shape)
+        exps = workspace.array(f"{self.name}.exps", (panels, vocab_size, width))
+        shifts = workspace.array(f"{self.name}.shifts", (panels, -(-vocab_size // BLOCK), width))
+        rows = workspace.array(
+            f"{self.name}.rows", (threads, *packed_shape(panels * width, hidden_size, hidden.dtype))
+        )
+        scales = workspace.array(f"{self.name}.scales", (threads, 2, panels * width))
+        lanes = workspace.array(f"{self.name}.lanes", (threads, BLOCK, width // 2))
 
-        def rows(start: int, stop: int, worker: int) -> None:
-            part = slice(start, stop)
-            kernels.softmax_forward(
-                log_probs[part], log_norms[part], exps[part], scales[part], hidden[part], weight, bias, targets[part],
-                BLOCK,
+        def tokens(start: int, stop: int, worker: int) -> None:
+            some, part = slice(start, stop), slice(start * width, stop * width)
+            kernels.pack_transposed(packed[some], hidden[part])
+            kernels.softmax_forward_backward(
+                log_probs[part], log_norms[some], dhidden[part], exps[some], shifts[some], packed[some], weight, bias,
+                targets[part], scratch[some], factor, BLOCK,
             )  # fmt: skip
-            kernels.softmax_backward(
-                dhidden[part], exps[part], scales[part], weight, targets[part], scratch[worker, part], factor, BLOCK
-            )
+
+        workspace.workers.share(tokens, panels, 1)
+        dweight, accumulate = self.weight.dense_gradient()
+        dbias, _ = self.bias.dense_gradient()
 
         def words(start: int, stop: int, worker: int) -> None:
-            for k in range(start, stop):
-                kernels.softmax_backward_weight(
-                    dweight, dbias, exps, scales, hidden, targets, scratch[worker], factor, BLOCK, k
-                )
+            kernels.softmax_backward_weight(
+                dweight, dbias, exps, shifts, log_norms, hidden, targets, rows[worker], scales[worker], lanes[worker],
+                factor, BLOCK, start, stop, accumulate,
+            )  # fmt: skip
 
-        workspace.workers.run(rows, shared_blocks(len(hidden), FEWEST_ROWS, MOST_ROWS))
-        workspace.workers.run(words, [(k, k + 1) for k in range(scales.shape[1])])
+        workspace.workers.share(words, shifts.shape[1], 4, pieces=4)
         return float(log_probs.sum(dtype=np.float64))
 
     def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
         """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H)."""
         check_ids("targets", targets, -1, len(self.bias.value))
-        log_probs, log_norms, exps, scales = self._forward_arrays(len(hidden), BLOCK, workspace)
+        shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
+        log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
+        log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
+        packed = workspace.array(f"{self.name}.packed", shape)
+        shifts = workspace.array(f"{self.name}.shifts", (panels, width))
+        exps = workspace.array(f"{self.name}.block", (workspace.workers.threads, BLOCK, width))
 
-        def rows(start: int, stop: int, worker: int) -> None:
-            part = slice(start, stop)
+        def tokens(start: int, stop: int, worker: int) -> None:
+            some, part = slice(start, stop), slice(start * width, stop * width)
+            kernels.pack_transposed(packed[some], hidden[part])
             kernels.softmax_forward(
-                log_probs[part], log_norms[part], exps[part], scales[part], hidden[part], self.weight.value,
-                self.bias.value, targets[part], BLOCK,
+                log_probs[part], log_norms[some], packed[some], self.weight.value, self.bias.value, targets[part],
+                exps[worker], shifts[some],
             )  # fmt: skip
 
-        workspace.workers.run(rows, shared_blocks(len(hidden), FEWEST_ROWS, MOST_ROWS))
+        workspace.workers.share(tokens, panels, 1)
         return log_probs
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
@@ -123,13 +138,3 @@ class Softmax(Layer):
         scratch = np.empty(vocab_size, hidden.dtype)
         kernels.softmax_log_probs(output, hidden, self.weight.value, self.bias.value, scratch)
         return output
-
-    def _forward_arrays(self, rows: int, width: int, workspace: Workspace) -> tuple[FloatArray, ...]:
-        """Return log_probs, log_norms, exps and scales for `softmax_forward`."""
-        blocks = math.ceil(len(self.bias.value) / BLOCK)
-        return (
-            workspace.array(f"{self.name}.log_probs", (rows,)),
-            workspace.array(f"{self.name}.log_norms", (rows,)),
-            workspace.array(f"{self.name}.exps", (rows, width)),
-            workspace.array(f"{self.name}.scales", (rows, blocks)),
-        )

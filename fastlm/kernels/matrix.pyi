@@ -1,0 +1,12 @@
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Real = TypeVar("_Real", np.float32, np.float64)
+
+PANEL_BYTES: int
+cpu_level: int
+
+def pack_matrix(panels: NDArray[_Real], matrix: NDArray[_Real]) -> None: ...
+def pack_transposed(panels: NDArray[_Real], matrix: NDArray[_Real]) -> None: ...

@@ -1,0 +1,78 @@
+"""Matrix products of the layers: operands packed, and rows shared among the workers.
+
+Every row of a product is the same whatever rows stand beside it (see kernels/matrix.h), so rows are cut into as many
+blocks as there are threads.
+"""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastlm import kernels
+from fastlm.nn.parameters import FloatArray, Parameter
+from fastlm.nn.workspace import Workspace
+
+__all__ = ["affine", "input_gradient", "packed", "packed_shape", "packed_transposed", "weight_gradient"]
+
+FEWEST_ROWS = 8  # that are worth a thread
+
+
+def packed_shape(depth: int, columns: int, dtype: DTypeLike) -> tuple[int, int, int]:
+    """Return (panels, depth, W), the shape of a packed operand."""
+    width = kernels.PANEL_BYTES // np.dtype(dtype).itemsize
+    return -(-columns // width), depth, width
+
+
+def packed(matrix: FloatArray, workspace: Workspace) -> FloatArray:
+    """Pack `matrix` (D, N) as right operand; it lasts until the next operand is packed in this workspace."""
+    panels = workspace.array("packed", packed_shape(*matrix.shape, matrix.dtype))
+    kernels.pack_matrix(panels, matrix)
+    return panels
+
+
+def packed_transposed(matrix: FloatArray, workspace: Workspace) -> FloatArray:
+    """Pack the transpose of `matrix` (N, D), as `packed` does."""
+    panels = workspace.array("packed", packed_shape(*reversed(matrix.shape), matrix.dtype))
+    kernels.pack_transposed(panels, matrix)
+    return panels
+
+
+def affine(
+    output: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter, workspace: Workspace
+) -> None:
+    """Overwrite `output` (N, H) by inputs W' + b."""
+    panels = packed_transposed(weight.value, workspace)
+
+    def rows(start: int, stop: int, worker: int) -> None:
+        kernels.linear_forward(output[start:stop], inputs[start:stop], panels, bias.value)
+
+    workspace.workers.share(rows, len(inputs), FEWEST_ROWS)
+
+
+def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, workspace: Workspace) -> None:
+    """Overwrite `dinputs` (N, D) by doutput W, the gradient through output = inputs W' + b."""
+    panels = packed(weight.value, workspace)
+
+    def rows(start: int, stop: int, worker: int) -> None:
+        kernels.linear_backward(dinputs[start:stop], doutput[start:stop], panels)
+
+    workspace.workers.share(rows, len(dinputs), FEWEST_ROWS)
+
+
+def weight_gradient(
+    doutput: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
+) -> None:
+    """Add doutput' inputs to the gradient of a weight, and the sums of doutput to that of its bias."""
+    dweight, accumulate = weight.dense_gradient()
+    dbias = np.empty(0, dweight.dtype)
+    if bias is not None:
+        dbias, accumulate_bias = bias.dense_gradient()
+        if accumulate != accumulate_bias:
+            raise RuntimeError(f"{weight.name} has a gradient and {bias.name} none, or the other way round")
+    panels = packed(inputs, workspace)
+
+    def outputs(start: int, stop: int, worker: int) -> None:
+        kernels.linear_backward_weight(
+            dweight[start:stop], dbias[start:stop], doutput[:, start:stop], panels, accumulate
+        )
+
+    workspace.workers.share(outputs, len(dweight), FEWEST_ROWS)
