@@ -21,7 +21,12 @@ with compiled_modules(__name__):
     )
     from fastlm.kernels.matrix import PANEL_BYTES, cpu_level, pack_matrix, pack_transposed
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
-    from fastlm.kernels.softmax import softmax_backward_weight, softmax_forward, softmax_forward_backward, softmax_log_probs
+    from fastlm.kernels.softmax import (
+        softmax_backward_weight,
+        softmax_forward,
+        softmax_forward_backward,
+        softmax_log_probs,
+    )
     from fastlm.kernels.updates import adagrad_update, adam_update, momentum_update, sgd_update, squared_norm
 
 __all__ = [

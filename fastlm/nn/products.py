@@ -24,21 +24,21 @@ def packed_shape(depth: int, columns: int, dtype: DTypeLike) -> tuple[int, int, 
 
 def packed(matrix: FloatArray, workspace: Workspace) -> FloatArray:
     """Pack `matrix` (D, N) as right operand; it lasts until the next operand is packed in this workspace."""
-    panels = workspace.array("packed", packed_shape(*matrix.shape, matrix.dtype))
+    depth, columns = matrix.shape
+    panels = workspace.array("packed", packed_shape(depth, columns, matrix.dtype))
     kernels.pack_matrix(panels, matrix)
     return panels
 
 
 def packed_transposed(matrix: FloatArray, workspace: Workspace) -> FloatArray:
     """Pack the transpose of `matrix` (N, D), as `packed` does."""
-    panels = workspace.array("packed", packed_shape(*reversed(matrix.shape), matrix.dtype))
+    columns, depth = matrix.shape
+    panels = workspace.array("packed", packed_shape(depth, columns, matrix.dtype))
     kernels.pack_transposed(panels, matrix)
     return panels
 
 
-def affine(
-    output: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter, workspace: Workspace
-) -> None:
+def affine(output: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter, workspace: Workspace) -> None:
     """Overwrite `output` (N, H) by inputs W' + b."""
     panels = packed_transposed(weight.value, workspace)
 

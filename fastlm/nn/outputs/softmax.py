@@ -83,9 +83,7 @@ class Softmax(Layer):
         scratch = workspace.array(f"{self.name}.scratch", shape)
         exps = workspace.array(f"{self.name}.exps", (panels, vocab_size, width))
         shifts = workspace.array(f"{self.name}.shifts", (panels, -(-vocab_size // BLOCK), width))
-        rows = workspace.array(
-            f"{self.name}.rows", (threads, *packed_shape(panels * width, hidden_size, hidden.dtype))
-        )
+        rows = workspace.array(f"{self.name}.rows", (threads, *packed_shape(panels * width, hidden_size, hidden.dtype)))
         scales = workspace.array(f"{self.name}.scales", (threads, 2, panels * width))
         lanes = workspace.array(f"{self.name}.lanes", (threads, BLOCK, width // 2))
 
