@@ -11,7 +11,7 @@ from fastlm.nn.workspace import Workspace
 
 __all__ = ["Softmax"]
 
-BLOCK = 126  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
+BLOCK = 168  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
 
