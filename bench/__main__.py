@@ -4,10 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+import builds
+import precision
 import quality
 import speed
 
-BENCHES = {"quality": quality, "speed": speed}
+BENCHES = {"builds": builds, "precision": precision, "quality": quality, "speed": speed}
 
 
 def main() -> int:

@@ -48,22 +48,26 @@ def zipf_ids(count: int) -> np.ndarray:
     return np.random.default_rng(1).choice(VOCAB_SIZE, count, p=weights / weights.sum())
 
 
+def fastlm_model(setting: Setting, num_tokens: int, **options):
+    """Return a model of fastlm and a corpus of so many tokens for it."""
+    import fastlm
+
+    vocabulary = fastlm.Vocabulary([f"w{i}" for i in range(VOCAB_SIZE - 2)])
+    corpus = fastlm.Corpus.from_ids(zipf_ids(num_tokens), vocabulary)
+    options = {"hidden_size": setting.hidden, "dropout": 0.0, **options}
+    if setting.kind == "rnnlm":
+        return fastlm.RNNLM(vocabulary, embedding_dim=setting.hidden, **options), corpus
+    return fastlm.NNLM(vocabulary, context_size=CONTEXT_SIZE, embedding_dim=WINDOW_DIM, **options), corpus
+
+
 def fastlm_step(setting: Setting) -> Step:
     from itertools import cycle
 
-    import fastlm
     from fastlm.nn.optimizers import SGD, gradient_norm
     from fastlm.nn.parallel import Workers
     from fastlm.nn.workspace import Workspace
 
-    vocabulary = fastlm.Vocabulary([f"w{i}" for i in range(VOCAB_SIZE - 2)])
-    corpus = fastlm.Corpus.from_ids(zipf_ids(STEPS_OF_TEXT * setting.tokens), vocabulary)
-    if setting.kind == "rnnlm":
-        model = fastlm.RNNLM(vocabulary, embedding_dim=setting.hidden, hidden_size=setting.hidden, dropout=0.0)
-    else:
-        model = fastlm.NNLM(
-            vocabulary, context_size=CONTEXT_SIZE, embedding_dim=WINDOW_DIM, hidden_size=setting.hidden, dropout=0.0
-        )
+    model, corpus = fastlm_model(setting, STEPS_OF_TEXT * setting.tokens)
     workers = Workers(setting.threads)
     workers.__enter__()  # for the life of the process
     workspace = Workspace("float32", workers, training=True)

@@ -2,7 +2,7 @@
 
 Contenders take turns, a few steps each, many times over, so that a busy machine disturbs all of them alike; what is
 printed are medians of the ratios of neighbours, with the first and third quartile. One thread against one thread,
-but for the last table. PyTorch is optional: `pip install torch`.
+but for the tables that say so. PyTorch is optional: `pip install torch`.
 """
 
 import argparse
@@ -10,28 +10,27 @@ import importlib.util
 import json
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import contenders
 import numpy as np
 from contenders import CONTENDERS, Setting
-from machine import product_rate
+from forward import evaluation, print_use
+from kernel_profile import print_profile
+from machine import print_row, product_rate, seconds_a_call, spread, two_products
 from threadpoolctl import threadpool_limits
 
 SETTINGS = [
     *(Setting("rnnlm", batch, hidden) for batch in (20, 64) for hidden in (100, 200, 650)),
     *(Setting("nnlm", batch, hidden) for batch in (256, 1024) for hidden in (100, 200, 650)),
 ]
-TURN_SECONDS = 0.25  # a contender's turn: so many steps as fit, at least two
-MATRIX = np.ones((1024, 1024), np.float32)
+PARTS = ("steps", "threads", "use", "profile", "memory")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=12, help="turns of each contender (default: 12)")
     parser.add_argument("--only", default="", help='settings whose name has this in it, like "rnnlm batch 20"')
+    parser.add_argument("--part", choices=PARTS, action="append", help="one table, or several (default: all)")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # the bench calls itself: CONTENDER,KIND,BATCH,HIDDEN
 
 
@@ -44,9 +43,16 @@ def run(options: argparse.Namespace) -> int:
     if "torch" not in names:
         print("PyTorch is not installed: it is left out (pip install torch)\n")
     settings = [setting for setting in SETTINGS if options.only in str(setting)]
-    print_steps(settings, names, options.rounds)
-    print_threads(settings, options.rounds)
-    print_memory(settings, names)
+    tables = {
+        "steps": lambda: print_steps(settings, names, options.rounds),
+        "threads": lambda: print_threads(settings, options.rounds),
+        "use": lambda: print_use(settings, options.rounds),
+        "profile": lambda: print_profile(settings),
+        "memory": lambda: print_memory(settings, names),
+    }
+    for part in options.part or PARTS:
+        tables[part]()
+        print()
     return 0
 
 
@@ -62,7 +68,7 @@ def print_steps(settings: Sequence[Setting], names: Sequence[str], rounds: int) 
             rates = []
             for _ in range(rounds):
                 for name, step in steps.items():
-                    turns[name].append(seconds_a_step(step))
+                    turns[name].append(seconds_a_call(step))
                 rates.append(product_rate())
         rate = max(rates)
         shares = {name: setting.flops / 1e9 / np.array(turns[name]) / rate for name in names}
@@ -74,22 +80,22 @@ def print_steps(settings: Sequence[Setting], names: Sequence[str], rounds: int) 
 
 def print_threads(settings: Sequence[Setting], rounds: int) -> None:
     """Print how much two threads are worth, and whether the second core was there for them."""
-    print()
-    print_row(["two threads over one", "training", "products of NumPy in two threads", "second core"], head=True)
+    print_row(["two threads over one", "training", "evaluation", "NumPy's products", "second core"], head=True)
     for setting in settings:
-        one = contenders.fastlm_step(setting)
-        two = contenders.fastlm_step(Setting(setting.kind, setting.batch, setting.hidden, threads=2))
-        ratios, free = [], []
+        two = Setting(setting.kind, setting.batch, setting.hidden, threads=2)
+        step, step_of_two = CONTENDERS["fastlm"](setting), CONTENDERS["fastlm"](two)
+        text, text_of_two = evaluation(setting), evaluation(two)
+        training, evaluating, free = [], [], []
         for _ in range(rounds):
-            ratios.append(seconds_a_step(one) / seconds_a_step(two))
+            training.append(seconds_a_call(step) / seconds_a_call(step_of_two))
+            evaluating.append(seconds_a_call(text) / seconds_a_call(text_of_two))
             free.append(two_products())
-        verdict = "free" if np.median(free) > 1.85 else "NOT free: the ratio says little"
-        print_row([str(setting), spread(ratios), spread(free), verdict])
+        verdict = "free" if np.median(free) > 1.9 else "NOT free: the ratios say little"
+        print_row([str(setting), spread(training), spread(evaluating), spread(free), verdict])
 
 
 def print_memory(settings: Sequence[Setting], names: Sequence[str]) -> None:
     """Print how much the peak resident memory has grown since the bare import, each contender in its own process."""
-    print()
     print_row(["MB grown above the import", *names], head=True)
     for setting in settings:
         cells = [str(setting)]
@@ -117,45 +123,3 @@ def peak_megabytes() -> float:
     """Peak resident memory of this process, from Linux; getrusage would begin with that of the parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
-def seconds_a_step(step: Callable[[], float]) -> float:
-    """Median seconds of the steps in a turn; one step comes before, to have the caches its own."""
-    step()
-    seconds: list[float] = []
-    while len(seconds) < 2 or sum(seconds) < TURN_SECONDS:
-        began = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds))
-
-
-def two_products() -> float:
-    """How much faster two threads do two products than one thread does."""
-
-    def products() -> None:
-        for _ in range(10):
-            MATRIX @ MATRIX
-
-    with threadpool_limits(1, "blas"):
-        began = time.perf_counter()
-        products()
-        products()
-        alone = time.perf_counter() - began
-        began = time.perf_counter()
-        other = threading.Thread(target=products)
-        other.start()
-        products()
-        other.join()
-    return alone / (time.perf_counter() - began)
-
-
-def spread(values: Sequence[float]) -> str:
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
-
-
-def print_row(cells: Sequence[str], *, head: bool = False) -> None:
-    print("| " + " | ".join(cells) + " |", flush=True)
-    if head:
-        print("| --- " * len(cells) + "|")

@@ -163,6 +163,7 @@ class NNLM(NeuralModel):
         features = self._features(windows, workspace)
         loss, dfeatures = self.output.loss_and_gradient(features, targets, 1.0 / len(targets), workspace)
         self._backward(dfeatures, workspace)
+        workspace.workers.finish()
         return loss, len(targets)
 
     def _windows(self, corpus: Corpus, order: NDArray[np.int64] | None = None) -> Windows:

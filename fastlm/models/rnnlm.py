@@ -159,6 +159,7 @@ class RNNLM(NeuralModel):
         loss, dh = self.output.loss_and_gradient(h, targets, 1.0 / max(1, num_events), workspace)
         dh = self.hidden_dropout.backward(dh.reshape(steps, -1), workspace)
         self._backward(dh.reshape(hidden.shape), workspace)
+        workspace.workers.finish()
         return loss, num_events
 
     def _streams(self, corpus: Corpus, num_streams: int, order: NDArray[np.int64] | None = None) -> Streams:

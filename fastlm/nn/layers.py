@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from fastlm import kernels
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, Rows
-from fastlm.nn.products import affine, input_gradient, packed, packed_transposed, weight_gradient
+from fastlm.nn.products import affine, input_gradient, packed, packed_transposed, rows_worth_a_thread, weight_gradient
 from fastlm.nn.workspace import Workspace
 
 __all__ = ["Dropout", "Elman", "Embedding", "Layer", "Linear", "Tanh"]
-
-FEWEST_SEQUENCES = 4  # that are worth a thread of their own, which takes them through time
 
 
 class Layer:
@@ -189,7 +187,7 @@ class Elman(Layer):
                 hidden[:, batch], previous[:, batch], projected[:, batch], initial[batch], resets[:, batch], w_hh
             )
 
-        workspace.workers.share(sequences, shape[1], FEWEST_SEQUENCES)
+        workspace.workers.share(sequences, shape[1], rows_worth_a_thread(len(hidden) * self.w_hh.value.size))
         workspace.saved[self.name] = (inputs, hidden, previous, resets)
         return hidden
 
@@ -207,7 +205,7 @@ class Elman(Layer):
                 dprojected[:, batch], dinitial[batch], dhidden[:, batch], hidden[:, batch], resets[:, batch], w_hh
             )
 
-        workspace.workers.share(sequences, hidden.shape[1], FEWEST_SEQUENCES)
+        workspace.workers.share(sequences, hidden.shape[1], rows_worth_a_thread(len(hidden) * self.w_hh.value.size))
         input_gradient(_flat(dinputs), _flat(dprojected), self.w_xh, workspace)
         weight_gradient(_flat(dprojected), _flat(inputs), self.w_xh, self.bias, workspace)
         weight_gradient(_flat(dprojected), _flat(previous), self.w_hh, None, workspace)

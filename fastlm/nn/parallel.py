@@ -73,6 +73,7 @@ class Workers:
             raise ValueError(f"threads is {threads!r}, expected 1 to {MAX_THREADS:,}, or None for all cores")
         self.threads = available_cores() if threads is None else int(threads)
         self._pool: ThreadPoolExecutor | None = None
+        self._deferred: deque[_Job] = deque()
 
     def __enter__(self) -> Self:
         if self.threads > 1:
@@ -87,14 +88,26 @@ class Workers:
                 self._pool.shutdown()
         finally:
             self._pool = None
+            self._deferred.clear()
 
-    def share(self, task: Task, size: int, at_least: int, *, pieces: int = 1) -> None:
+    def share(self, task: Task, size: int, at_least: int, *, pieces: int = 1, defer: bool = False) -> None:
         """Run `task` over `range(size)` in equal blocks, `pieces` for each thread, with `at_least` in a block.
 
-        For work of which every item gives the same result in whatever block it falls.
+        For work of which every item gives the same result in whatever block it falls. With `defer` it is only begun:
+        threads that have nothing to do take its blocks until `finish` is called, and what it reads and writes must be
+        left alone until then.
         """
         count = max(1, min(self.threads * pieces if self.threads > 1 else 1, size // at_least))
-        self.run(task, [(size * i // count, size * (i + 1) // count) for i in range(count)])
+        blocks = [(size * i // count, size * (i + 1) // count) for i in range(count)]
+        if defer and self._pool is not None:
+            self._deferred.append(_Job(self._pool, task, blocks, self.threads - 1))
+        else:
+            self.run(task, blocks)
+
+    def finish(self) -> None:
+        """Return when all that was deferred is done; what is left of it is done here, too."""
+        while self._deferred:
+            self._deferred.popleft().finish()
 
     def run(self, task: Task, blocks: Sequence[Block]) -> None:
         """Call `task(start, stop, worker)` once for each block; `worker` counts from 0 below `threads`.
@@ -104,16 +117,26 @@ class Workers:
         if self._pool is None or len(blocks) < 2:
             for start, stop in blocks:
                 task(start, stop, 0)
-            return
-        queue = deque(blocks)
-        helpers = min(self.threads, len(blocks)) - 1
-        futures: list[Future[None]] = []
+        else:
+            _Job(self._pool, task, blocks, min(self.threads, len(blocks)) - 1).finish()
+
+
+class _Job:
+    """Blocks of one task, offered to the threads of a pool."""
+
+    def __init__(self, pool: ThreadPoolExecutor, task: Task, blocks: Sequence[Block], helpers: int) -> None:
+        self.task = task
+        self.queue = deque(blocks)
+        self.futures = [pool.submit(_work, task, self.queue, worker) for worker in range(1, helpers + 1)]
+
+    def finish(self) -> None:
+        """Do what nobody has taken yet, and wait for what the others have taken."""
         try:
-            futures.extend(self._pool.submit(_work, task, queue, worker) for worker in range(1, helpers + 1))
-            _work(task, queue, 0)
+            _work(self.task, self.queue, 0)
         finally:
-            _wait_for_all(futures)  # the blocks write into the caller's arrays: none may be running when it goes on
-        for future in futures:
+            taken = [future for future in self.futures if not future.cancel()]
+            _wait_for_all(taken)  # the blocks write into the caller's arrays: none may be running when it goes on
+        for future in taken:
             future.result()
 
 

@@ -1,7 +1,7 @@
 """Matrix products of the layers: operands packed, and rows shared among the workers.
 
 Every row of a product is the same whatever rows stand beside it (see kernels/matrix.h), so rows are cut into as many
-blocks as there are threads.
+blocks as there are threads, where there is enough to do.
 """
 
 import numpy as np
@@ -11,9 +11,22 @@ from fastlm import kernels
 from fastlm.nn.parameters import FloatArray, Parameter
 from fastlm.nn.workspace import Workspace
 
-__all__ = ["affine", "input_gradient", "packed", "packed_shape", "packed_transposed", "weight_gradient"]
+__all__ = [
+    "affine",
+    "input_gradient",
+    "packed",
+    "packed_shape",
+    "packed_transposed",
+    "rows_worth_a_thread",
+    "weight_gradient",
+]
 
-FEWEST_ROWS = 8  # that are worth a thread
+WORTH_A_THREAD = 20_000_000  # multiply-adds: waking a thread takes as long as a tenth of these
+
+
+def rows_worth_a_thread(multiply_adds: int) -> int:
+    """Return how many rows of so many multiply-adds a thread should have at least."""
+    return -(-WORTH_A_THREAD // max(1, multiply_adds))
 
 
 def packed_shape(depth: int, columns: int, dtype: DTypeLike) -> tuple[int, int, int]:
@@ -22,10 +35,10 @@ def packed_shape(depth: int, columns: int, dtype: DTypeLike) -> tuple[int, int, 
     return -(-columns // width), depth, width
 
 
-def packed(matrix: FloatArray, workspace: Workspace) -> FloatArray:
-    """Pack `matrix` (D, N) as right operand; it lasts until the next operand is packed in this workspace."""
+def packed(matrix: FloatArray, workspace: Workspace, name: str = "packed") -> FloatArray:
+    """Pack `matrix` (D, N) as right operand; it lasts until the next operand is packed under the same name."""
     depth, columns = matrix.shape
-    panels = workspace.array("packed", packed_shape(depth, columns, matrix.dtype))
+    panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype))
     kernels.pack_matrix(panels, matrix)
     return panels
 
@@ -45,7 +58,7 @@ def affine(output: FloatArray, inputs: FloatArray, weight: Parameter, bias: Para
     def rows(start: int, stop: int, worker: int) -> None:
         kernels.linear_forward(output[start:stop], inputs[start:stop], panels, bias.value)
 
-    workspace.workers.share(rows, len(inputs), FEWEST_ROWS)
+    workspace.workers.share(rows, len(inputs), rows_worth_a_thread(weight.value.size))
 
 
 def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, workspace: Workspace) -> None:
@@ -55,24 +68,27 @@ def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, 
     def rows(start: int, stop: int, worker: int) -> None:
         kernels.linear_backward(dinputs[start:stop], doutput[start:stop], panels)
 
-    workspace.workers.share(rows, len(dinputs), FEWEST_ROWS)
+    workspace.workers.share(rows, len(dinputs), rows_worth_a_thread(weight.value.size))
 
 
 def weight_gradient(
     doutput: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
 ) -> None:
-    """Add doutput' inputs to the gradient of a weight, and the sums of doutput to that of its bias."""
+    """Add doutput' inputs to the gradient of a weight, and the sums of doutput to that of its bias.
+
+    Deferred: it is done when `workspace.workers.finish()` returns.
+    """
     dweight, accumulate = weight.dense_gradient()
     dbias = np.empty(0, dweight.dtype)
     if bias is not None:
         dbias, accumulate_bias = bias.dense_gradient()
         if accumulate != accumulate_bias:
             raise RuntimeError(f"{weight.name} has a gradient and {bias.name} none, or the other way round")
-    panels = packed(inputs, workspace)
+    panels = packed(inputs, workspace, f"{weight.name}.inputs")
 
     def outputs(start: int, stop: int, worker: int) -> None:
         kernels.linear_backward_weight(
             dweight[start:stop], dbias[start:stop], doutput[:, start:stop], panels, accumulate
         )
 
-    workspace.workers.share(outputs, len(dweight), FEWEST_ROWS)
+    workspace.workers.share(outputs, len(dweight), rows_worth_a_thread(inputs.size), defer=True)

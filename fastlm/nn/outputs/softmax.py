@@ -11,7 +11,7 @@ from fastlm.nn.workspace import Workspace
 
 __all__ = ["Softmax"]
 
-BLOCK = 126  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
+BLOCK = 168  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
 
@@ -58,7 +58,7 @@ class Softmax(Layer):
         loss : float
             Summed over the events, in nats.
         dhidden : (N, H)
-            The gradients of W and b are added to the parameters'.
+            The gradients of W and b are added to the parameters' when `workspace.workers.finish()` returns.
         """
         check_ids("targets", targets, -1, len(self.bias.value))
         dhidden = workspace.array(f"{self.name}.dhidden", hidden.shape)
@@ -68,6 +68,7 @@ class Softmax(Layer):
         loss = 0.0
         for start in range(0, len(hidden), at_once):
             part = slice(start, start + at_once)
+            workspace.workers.finish()  # the turn before still reads what this one overwrites
             loss -= self._some_rows(dhidden[part], hidden[part], targets[part], factor, workspace)
         return loss, dhidden
 
@@ -105,7 +106,7 @@ class Softmax(Layer):
                 factor, BLOCK, start, stop, accumulate,
             )  # fmt: skip
 
-        workspace.workers.share(words, shifts.shape[1], 4, pieces=4)
+        workspace.workers.share(words, shifts.shape[1], 4, pieces=4, defer=True)
         return float(log_probs.sum(dtype=np.float64))
 
     def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
