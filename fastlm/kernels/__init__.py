@@ -9,8 +9,14 @@ nothing and releases the interpreter lock; a shape that does not fit raises Valu
 from fastlm.errors import compiled_modules
 
 with compiled_modules(__name__):
+    from fastlm.kernels.class_softmax import (
+        class_forward,
+        class_forward_backward,
+        class_log_probs,
+        class_scratch_size,
+    )
     from fastlm.kernels.dropout import dropout_forward, dropout_mask
-    from fastlm.kernels.embedding import embedding_backward, embedding_forward
+    from fastlm.kernels.embedding import add_rows, embedding_backward, embedding_forward
     from fastlm.kernels.linear import (
         linear_backward,
         linear_backward_weight,
@@ -21,6 +27,12 @@ with compiled_modules(__name__):
     )
     from fastlm.kernels.matrix import PANEL_BYTES, cpu_level, pack_matrix, pack_transposed
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
+    from fastlm.kernels.sampled import (
+        nce_forward_backward,
+        sampled_backward_weight,
+        sampled_softmax_forward_backward,
+    )
+    from fastlm.kernels.sampling import alias_table, draw_rows
     from fastlm.kernels.softmax import (
         softmax_backward_weight,
         softmax_forward,
@@ -33,7 +45,14 @@ __all__ = [
     "PANEL_BYTES",
     "adagrad_update",
     "adam_update",
+    "add_rows",
+    "alias_table",
+    "class_forward",
+    "class_forward_backward",
+    "class_log_probs",
+    "class_scratch_size",
     "cpu_level",
+    "draw_rows",
     "dropout_forward",
     "dropout_mask",
     "elman_backward",
@@ -46,8 +65,11 @@ __all__ = [
     "linear_forward",
     "linear_forward_vector",
     "momentum_update",
+    "nce_forward_backward",
     "pack_matrix",
     "pack_transposed",
+    "sampled_backward_weight",
+    "sampled_softmax_forward_backward",
     "sgd_update",
     "softmax_backward_weight",
     "softmax_forward",

@@ -69,3 +69,24 @@ def embedding_backward(
         for i in range(count):
             slots[rows[i]] = -1
     return count
+
+
+def add_rows(real[:, ::1] output, const int[::1] ids, const real[:, ::1] rows):
+    """Add `rows[k]` to `output[ids[k]]`.
+
+    Parameters
+    ----------
+    output : (N, D), added to
+    ids : (R,) int32 in [0, N)
+    rows : (R, D)
+    """
+    cdef Py_ssize_t R = ids.shape[0], D = output.shape[1], k
+    if rows.shape[0] != R or rows.shape[1] != D:
+        raise ValueError(
+            f"rows ({rows.shape[0]}, {rows.shape[1]}) does not fit {R} ids and output ({output.shape[0]}, {D}): "
+            f"expected ({R}, {D})")
+    if R == 0 or D == 0:
+        return
+    with nogil:
+        for k in range(R):
+            add_scaled(&output[ids[k], 0], <real>1.0, &rows[k, 0], D)

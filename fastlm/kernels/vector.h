@@ -81,12 +81,14 @@ FASTLM_INLINE float tanh_f32(float x)
 #define REAL_EXP exp_f32
 #define REAL_TANH tanh_f32
 #define REAL_SQRT sqrtf
+#define REAL_ABS fabsf
 #include "vector_rows.h"
 #undef REAL
 #undef NAMED
 #undef REAL_EXP
 #undef REAL_TANH
 #undef REAL_SQRT
+#undef REAL_ABS
 
 /* float64 is there for tight gradient checks, so it takes the exactness of libm and not its own speed. */
 #define REAL double
@@ -94,11 +96,13 @@ FASTLM_INLINE float tanh_f32(float x)
 #define REAL_EXP exp
 #define REAL_TANH tanh
 #define REAL_SQRT sqrt
+#define REAL_ABS fabs
 #include "vector_rows.h"
 #undef REAL
 #undef NAMED
 #undef REAL_EXP
 #undef REAL_TANH
 #undef REAL_SQRT
+#undef REAL_ABS
 
 #endif

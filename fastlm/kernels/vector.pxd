@@ -22,6 +22,12 @@ cdef extern from "vector.h" nogil:
     double max_biased_f64(const double* x, const double* bias, Py_ssize_t n) noexcept
     void exp_biased_f32(float* y, const float* x, const float* bias, float shift, Py_ssize_t n) noexcept
     void exp_biased_f64(double* y, const double* x, const double* bias, double shift, Py_ssize_t n) noexcept
+    void logistic_weighted_f32(
+        float* y, const float* x, const float* bias, const float* weight, float scale, Py_ssize_t n) noexcept
+    void logistic_weighted_f64(
+        double* y, const double* x, const double* bias, const double* weight, double scale, Py_ssize_t n) noexcept
+    void scale_row_f32(float* x, float scale, Py_ssize_t n) noexcept
+    void scale_row_f64(double* x, double scale, Py_ssize_t n) noexcept
     float sum_f32(const float* x, Py_ssize_t n) noexcept
     double sum_f64(const double* x, Py_ssize_t n) noexcept
     void tanh_rows_f32(float* x, Py_ssize_t n) noexcept
@@ -98,6 +104,22 @@ cdef inline void exp_biased(real* y, const real* x, const real* bias, real shift
         exp_biased_f32(y, x, bias, shift, n)
     else:
         exp_biased_f64(y, x, bias, shift, n)
+
+
+cdef inline void logistic_weighted(
+    real* y, const real* x, const real* bias, const real* weight, real scale, Py_ssize_t n
+) noexcept nogil:
+    if real is float:
+        logistic_weighted_f32(y, x, bias, weight, scale, n)
+    else:
+        logistic_weighted_f64(y, x, bias, weight, scale, n)
+
+
+cdef inline void scale_row(real* x, real scale, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        scale_row_f32(x, scale, n)
+    else:
+        scale_row_f64(x, scale, n)
 
 
 cdef inline real row_sum(const real* x, Py_ssize_t n) noexcept nogil:

@@ -26,6 +26,7 @@ State: TypeAlias = Any
 CONTEXTS = ("sentence", "continuous")
 DTYPES = ("float32", "float64")
 MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
+LATER_ARGUMENTS = {"output": "softmax"}  # arguments that older model files do not name, with what held then
 EVALUATION_ROWS = 1024  # tokens that go through a network together when nothing has to be learned
 
 
@@ -199,14 +200,15 @@ class NeuralModel(LanguageModel):
     @classmethod
     def from_contents(cls, contents: ModelContents) -> Self:
         """Build the model that a model file describes, over the file's own arrays."""
+        config = LATER_ARGUMENTS | contents.config
         try:
-            source = StoredParameters(contents.arrays, contents.config["dtype"])
-            model = cls(contents.vocabulary, **contents.config, source=source)
+            source = StoredParameters(contents.arrays, config["dtype"])
+            model = cls(contents.vocabulary, **config, source=source)
         except ModelFileError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the model file's config does not describe a {cls.__name__}: {error}") from error
-        if missing := model.config.keys() - contents.config.keys():
+        if missing := model.config.keys() - config.keys():
             raise ModelFileError(
                 f"the model file's config does not say {', '.join(sorted(missing))}, which a {cls.__name__} needs; "
                 "it was not written by fastlm, or is damaged"

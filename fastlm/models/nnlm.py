@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.models.base import EVALUATION_ROWS, NeuralModel
+from fastlm.models.outputs import OutputOptions, make_output
 from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
-from fastlm.nn.outputs import Softmax
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
@@ -58,6 +58,8 @@ class NNLM(NeuralModel):
         float64 is for checks of gradients; it is slow.
     source : ParameterSource, optional
         Parameters to take in place of random ones.
+    **output_options
+        `output` and what belongs to it: see `fastlm.models.outputs.OutputOptions`.
 
     Examples
     --------
@@ -86,6 +88,7 @@ class NNLM(NeuralModel):
         seed: int = 1,
         dtype: str = "float32",
         source: ParameterSource | None = None,
+        **output_options: Unpack[OutputOptions],
     ) -> None:
         if not isinstance(direct, bool):
             raise ValueError(f"direct is {direct!r}, expected True or False")
@@ -98,6 +101,7 @@ class NNLM(NeuralModel):
             "context": context,
             "seed": seed,
             "dtype": dtype,
+            **output_options,
         }
         super().__init__(vocabulary, config, source)
 
@@ -110,7 +114,7 @@ class NNLM(NeuralModel):
         self.hidden = Linear("hidden", window, config["hidden_size"], source)
         self.tanh = Tanh("tanh")
         self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
-        self.output = Softmax("output", features, vocab_size, source, self.vocabulary.counts)
+        self.output = make_output(config, features, self.vocabulary, source)
         return [self.embedding, self.embedding_dropout, self.hidden, self.tanh, self.hidden_dropout, self.output]
 
     @property

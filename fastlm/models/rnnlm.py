@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.models.base import EVALUATION_ROWS, NeuralModel
+from fastlm.models.outputs import OutputOptions, make_output
 from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
-from fastlm.nn.outputs import Softmax
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
@@ -55,6 +55,8 @@ class RNNLM(NeuralModel):
         float64 is for checks of gradients; it is slow.
     source : ParameterSource, optional
         Parameters to take in place of random ones.
+    **output_options
+        `output` and what belongs to it: see `fastlm.models.outputs.OutputOptions`.
 
     Examples
     --------
@@ -82,6 +84,7 @@ class RNNLM(NeuralModel):
         seed: int = 1,
         dtype: str = "float32",
         source: ParameterSource | None = None,
+        **output_options: Unpack[OutputOptions],
     ) -> None:
         config = {
             "embedding_dim": embedding_dim,
@@ -90,6 +93,7 @@ class RNNLM(NeuralModel):
             "context": context,
             "seed": seed,
             "dtype": dtype,
+            **output_options,
         }
         super().__init__(vocabulary, config, source)
 
@@ -99,7 +103,7 @@ class RNNLM(NeuralModel):
         self.embedding_dropout = Dropout("embedding_dropout", config["dropout"])
         self.recurrent = Elman("recurrent", config["embedding_dim"], config["hidden_size"], source)
         self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
-        self.output = Softmax("output", config["hidden_size"], vocab_size, source, self.vocabulary.counts)
+        self.output = make_output(config, config["hidden_size"], self.vocabulary, source)
         return [self.embedding, self.embedding_dropout, self.recurrent, self.hidden_dropout, self.output]
 
     @property

@@ -43,12 +43,15 @@ class Parameter:
     ----------
     gradient : array like `value`, Rows, or None
         None outside training, and where nothing has been added in this step.
+    sparse : bool
+        Whether the layer gives a row-sparse gradient; a vector then has a row for each element.
     """
 
     def __init__(self, name: str, value: FloatArray) -> None:
         self.name = name
         self.value = value
         self.gradient: FloatArray | Rows | None = None
+        self.sparse = False
         self._buffer: FloatArray | None = None
 
     def __repr__(self) -> str:
@@ -56,8 +59,10 @@ class Parameter:
 
     @property
     def matrix(self) -> FloatArray:
-        """The value as rows; a vector is one row."""
-        return np.atleast_2d(self.value)
+        """The value as rows; a vector is one row, or, if it is sparse, one column."""
+        if self.value.ndim == 1:
+            return self.value[:, np.newaxis] if self.sparse else self.value[np.newaxis]
+        return self.value
 
     def make_writable(self) -> None:
         """Copy the value if it is a read-only part of a file."""
@@ -89,7 +94,7 @@ class Parameter:
             return self.gradient
         if self.gradient is None:
             return Rows(np.empty(0, np.int32), np.empty((0, self.matrix.shape[1]), self.value.dtype))
-        rows = np.atleast_2d(self.gradient)
+        rows = self.gradient.reshape(self.matrix.shape)
         return Rows(np.arange(len(rows), dtype=np.int32), rows)
 
 

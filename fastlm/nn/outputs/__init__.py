@@ -1,5 +1,17 @@
 """Output layers, siblings behind one interface: hidden and targets to loss and gradients, hidden to distributions."""
 
+from fastlm.nn.outputs.adaptive_softmax import AdaptiveSoftmax
+from fastlm.nn.outputs.class_softmax import ClassSoftmax
+from fastlm.nn.outputs.interface import OutputLayer
+from fastlm.nn.outputs.sampled import NCE, SampledSoftmax
 from fastlm.nn.outputs.softmax import Softmax
 
-__all__ = ["Softmax"]
+__all__ = ["NCE", "OUTPUTS", "AdaptiveSoftmax", "ClassSoftmax", "OutputLayer", "SampledSoftmax", "Softmax"]
+
+OUTPUTS: dict[str, type[OutputLayer]] = {
+    "softmax": Softmax,
+    "class": ClassSoftmax,
+    "adaptive": AdaptiveSoftmax,
+    "sampled": SampledSoftmax,
+    "nce": NCE,
+}

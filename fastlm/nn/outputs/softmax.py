@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
-from fastlm.nn.layers import Layer, check_ids
+from fastlm.nn.outputs.interface import OutputLayer
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.products import packed_shape
 from fastlm.nn.workspace import Workspace
@@ -15,7 +15,7 @@ BLOCK = 168  # words of the vocabulary that are taken at a time: whole tiles, an
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
 
-class Softmax(Layer):
+class Softmax(OutputLayer):
     """P(w | h) = exp(W_w h + b_w) / sum over v of exp(W_v h + b_v).
 
     Parameters
@@ -38,7 +38,7 @@ class Softmax(Layer):
         smoothed = np.ones(vocab_size) if counts is None else counts + 1.0
         self.weight = source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
         self.bias = source.filled(f"{name}.bias", (vocab_size,), np.log(smoothed / smoothed.sum()))
-        super().__init__(name, [self.weight, self.bias])
+        super().__init__(name, [self.weight, self.bias], vocab_size=vocab_size)
 
     def loss_and_gradient(
         self, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
@@ -60,10 +60,10 @@ class Softmax(Layer):
         dhidden : (N, H)
             The gradients of W and b are added to the parameters' when `workspace.workers.finish()` returns.
         """
-        check_ids("targets", targets, -1, len(self.bias.value))
+        self._check(targets)
         dhidden = workspace.array(f"{self.name}.dhidden", hidden.shape)
         _, _, width = packed_shape(1, 1, hidden.dtype)
-        turns = -(-len(hidden) // max(width, LARGEST // len(self.bias.value)))
+        turns = -(-len(hidden) // max(width, LARGEST // self.vocab_size))
         at_once = max(1, -(-len(hidden) // (turns * width)) * width) if turns else 1  # whole panels, all alike
         loss = 0.0
         for start in range(0, len(hidden), at_once):
@@ -111,7 +111,7 @@ class Softmax(Layer):
 
     def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
         """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H)."""
-        check_ids("targets", targets, -1, len(self.bias.value))
+        self._check(targets)
         shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
@@ -132,7 +132,7 @@ class Softmax(Layer):
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
-        vocab_size = len(self.bias.value)
+        vocab_size = self.vocab_size
         output = np.empty((len(hidden), vocab_size), hidden.dtype)
         scratch = np.empty(vocab_size, hidden.dtype)
         kernels.softmax_log_probs(output, hidden, self.weight.value, self.bias.value, scratch)
