@@ -97,7 +97,9 @@ class Workers:
         threads that have nothing to do take its blocks until `finish` is called, and what it reads and writes must be
         left alone until then.
         """
-        count = max(1, min(self.threads * pieces if self.threads > 1 else 1, size // at_least))
+        busy = any(job.queue for job in self._deferred)  # then the other threads have enough to do
+        most = 1 if self.threads == 1 or (busy and not defer) else self.threads * pieces
+        count = max(1, min(most, size // at_least))
         blocks = [(size * i // count, size * (i + 1) // count) for i in range(count)]
         if defer and self._pool is not None:
             self._deferred.append(_Job(self._pool, task, blocks, self.threads - 1))
