@@ -29,7 +29,7 @@ State: TypeAlias = Any
 CONTEXTS = ("sentence", "continuous")
 DTYPES = ("float32", "float64")
 MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
-EVALUATION_ROWS = 1024  # tokens that go through a network together when nothing has to be learned
+EVALUATION_ROWS = 2048  # tokens that go through a network together when nothing has to be learned
 
 
 class LanguageModel(ABC):

@@ -110,7 +110,7 @@ class Softmax(Layer):
                 lanes[worker], factor, BLOCK, start, stop, accumulate,
             )  # fmt: skip
 
-        workspace.workers.share(words, shifts.shape[1], 2, pieces=8, defer=True)
+        workspace.workers.defer(words, shifts.shape[1], 2)
         return float(log_probs.sum(dtype=np.float64))
 
     def target_log_probs(
@@ -136,7 +136,7 @@ class Softmax(Layer):
                 exps[worker], shifts[some],
             )  # fmt: skip
 
-        workspace.workers.share(tokens, panels, FEWEST_PANELS, pieces=8 if defer else 1, defer=defer)
+        (workspace.workers.defer if defer else workspace.workers.share)(tokens, panels, FEWEST_PANELS)
         return log_probs
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
