@@ -3,6 +3,11 @@
 #define PANEL (FASTLM_PANEL_BYTES / (ptrdiff_t)sizeof(REAL))
 #define NAMED(name) FASTLM_JOIN(name, SUFFIX)
 
+#define PRODUCT_PARAMETERS \
+    REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step, ptrdiff_t fold, \
+        const REAL *panels, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, int accumulate
+#define PRODUCT_ARGUMENTS out, out_stride, left, row, step, fold, panels, rows, columns, depth, accumulate
+
 #define LEVEL FASTLM_JOIN(plain, SUFFIX)
 #define TARGET
 #define VECTOR_BYTES 16
@@ -26,21 +31,19 @@
 /* out (rows, columns) = left (rows, depth) panels [+ out]. Element (i, k) of left stands at
  * left[i * row + k * step]; with `fold`, at left[i * row + k / PANEL * fold + k % PANEL], for operands that are
  * themselves packed (depth is then a multiple of PANEL). */
-static void NAMED(multiply)(int level, REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row,
-                            ptrdiff_t step, ptrdiff_t fold, const REAL *panels, ptrdiff_t rows, ptrdiff_t columns,
-                            ptrdiff_t depth, int accumulate)
+static void NAMED(multiply)(int level, PRODUCT_PARAMETERS)
 {
 #if FASTLM_LEVELS > 1
     if (level == 2) {
-        FASTLM_JOIN(product, FASTLM_JOIN(avx512, SUFFIX))(out, out_stride, left, row, step, fold, panels, rows, columns, depth, accumulate);
+        FASTLM_JOIN(product, FASTLM_JOIN(avx512, SUFFIX))(PRODUCT_ARGUMENTS);
         return;
     }
     if (level == 1) {
-        FASTLM_JOIN(product, FASTLM_JOIN(avx2, SUFFIX))(out, out_stride, left, row, step, fold, panels, rows, columns, depth, accumulate);
+        FASTLM_JOIN(product, FASTLM_JOIN(avx2, SUFFIX))(PRODUCT_ARGUMENTS);
         return;
     }
 #endif
-    FASTLM_JOIN(product, FASTLM_JOIN(plain, SUFFIX))(out, out_stride, left, row, step, fold, panels, rows, columns, depth, accumulate);
+    FASTLM_JOIN(product, FASTLM_JOIN(plain, SUFFIX))(PRODUCT_ARGUMENTS);
 }
 
 /* Panels of right (depth, columns), whose row k, times scales[k] if there are scales, is row k of every panel; rows
@@ -101,3 +104,5 @@ static void NAMED(unpack_transposed)(REAL *restrict out, ptrdiff_t stride, const
 
 #undef PANEL
 #undef NAMED
+#undef PRODUCT_PARAMETERS
+#undef PRODUCT_ARGUMENTS

@@ -3,6 +3,12 @@
 #define LANES (VECTOR_BYTES / (ptrdiff_t)sizeof(REAL))
 #define HERE(name) FASTLM_JOIN(name, LEVEL)
 
+/* A tile's operands: `folds` pieces of `depth` each, stand `fold` apart in left, and follow each other in panel. */
+#define TILE_PARAMETERS \
+    REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step, ptrdiff_t fold, \
+        const REAL *panel, ptrdiff_t folds, ptrdiff_t depth, int accumulate
+#define TILE_ARGUMENTS out, out_stride, left, row, step, fold, panel, folds, depth, accumulate
+
 #ifdef FASTLM_VECTORS
 
 typedef REAL HERE(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -10,9 +16,7 @@ typedef REAL HERE(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(size
 /* A tile of `rows` rows and `vectors` vectors of columns, both constants where this is inlined. Seven rows are
  * reached from one pointer with three strides in registers: fourteen pointers would not fit. */
 __attribute__((always_inline)) TARGET static inline void HERE(tile)(
-    REAL *restrict out, ptrdiff_t out_stride, const REAL *restrict left, ptrdiff_t row, ptrdiff_t step,
-    ptrdiff_t fold, const REAL *restrict panel, ptrdiff_t folds, ptrdiff_t depth, int accumulate, const int rows,
-    const int vectors)
+    TILE_PARAMETERS, const int rows, const int vectors)
 {
     HERE(vector) sum[ROWS][2];
 #pragma GCC unroll 16
@@ -48,39 +52,33 @@ __attribute__((always_inline)) TARGET static inline void HERE(tile)(
             *(HERE(vector) *)(out + r * out_stride + v * LANES) = sum[r][v];
 }
 
-#define ARGUMENTS out, out_stride, left, row, step, fold, panel, folds, depth, accumulate
-#define CASE(rows) case rows: HERE(tile)(ARGUMENTS, rows, FASTLM_TILE_VECTORS); break;
+#define CASE(rows) case rows: HERE(tile)(TILE_ARGUMENTS, rows, VECTORS); break;
+#define SIX_CASES CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if ROWS == 14
-#define CASES CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
+#define CASES SIX_CASES CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
 #else
-#define CASES CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#define CASES SIX_CASES
 #endif
 
-#define FASTLM_TILE_VECTORS 2
-TARGET static void HERE(wide)(REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step,
-                              ptrdiff_t fold, const REAL *panel, ptrdiff_t folds, ptrdiff_t depth, int accumulate,
-                              ptrdiff_t rows)
+#define VECTORS 2
+TARGET static void HERE(wide)(TILE_PARAMETERS, ptrdiff_t rows)
 {
     switch (rows) { CASES }
 }
-#undef FASTLM_TILE_VECTORS
+#undef VECTORS
 
-#define FASTLM_TILE_VECTORS 1
-TARGET static void HERE(narrow)(REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step,
-                                ptrdiff_t fold, const REAL *panel, ptrdiff_t folds, ptrdiff_t depth, int accumulate,
-                                ptrdiff_t rows)
+#define VECTORS 1
+TARGET static void HERE(narrow)(TILE_PARAMETERS, ptrdiff_t rows)
 {
     switch (rows) { CASES }
 }
-#undef FASTLM_TILE_VECTORS
-#undef ARGUMENTS
+#undef VECTORS
 #undef CASE
+#undef SIX_CASES
 #undef CASES
 
 /* A tile at the right edge: whole vectors are computed in a buffer, `columns` of them are wanted. */
-TARGET static void HERE(edge)(REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step,
-                              ptrdiff_t fold, const REAL *panel, ptrdiff_t folds, ptrdiff_t depth, int accumulate,
-                              ptrdiff_t rows, ptrdiff_t columns)
+TARGET static void HERE(edge)(TILE_PARAMETERS, ptrdiff_t rows, ptrdiff_t columns)
 {
     REAL buffer[ROWS * 2 * VECTOR_BYTES / sizeof(REAL)];
     if (accumulate) {
@@ -102,9 +100,7 @@ TARGET static void HERE(edge)(REAL *out, ptrdiff_t out_stride, const REAL *left,
 #define LANES 4
 
 /* Any compiler: plain loops over the same panels. */
-static void HERE(edge)(REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step,
-                       ptrdiff_t fold, const REAL *panel, ptrdiff_t folds, ptrdiff_t depth, int accumulate,
-                       ptrdiff_t rows, ptrdiff_t columns)
+static void HERE(edge)(TILE_PARAMETERS, ptrdiff_t rows, ptrdiff_t columns)
 {
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t c = 0; c < columns; c++) {
@@ -145,9 +141,7 @@ TARGET static void HERE(part)(REAL *out, ptrdiff_t out_stride, const REAL *left,
     }
 }
 
-TARGET static void HERE(product)(REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step,
-                                 ptrdiff_t fold, const REAL *panels, ptrdiff_t rows, ptrdiff_t columns,
-                                 ptrdiff_t depth, int accumulate)
+TARGET static void HERE(product)(PRODUCT_PARAMETERS)
 {
     ptrdiff_t unit = fold ? PANEL : 1, units = depth / unit; /* a part begins at a fold */
     ptrdiff_t parts = (depth + FASTLM_DEPTH - 1) / FASTLM_DEPTH;
@@ -169,3 +163,5 @@ TARGET static void HERE(product)(REAL *out, ptrdiff_t out_stride, const REAL *le
 #undef VECTOR_BYTES
 #undef ROWS
 #undef FASTLM_ONLY_EDGES
+#undef TILE_PARAMETERS
+#undef TILE_ARGUMENTS

@@ -14,7 +14,8 @@
 #include <string.h>
 
 /* Position-independent ifuncs need glibc; the micro-architecture levels need GCC 12. */
-#if defined(__x86_64__) && !defined(FASTLM_PORTABLE) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) \
+    && __GNUC__ >= 12 && !defined(FASTLM_PORTABLE)
 #define FASTLM_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FASTLM_CLONES

@@ -59,7 +59,8 @@ static void NAMED(add_weighted_panel)(REAL *restrict lanes, const REAL *restrict
 {
     for (ptrdiff_t r = 0; r < rows; r++)
         for (int i = 0; i < PANEL / 2; i++)
-            lanes[r * (PANEL / 2) + i] += x[r * PANEL + i] * scale[i] + x[r * PANEL + PANEL / 2 + i] * scale[PANEL / 2 + i];
+            lanes[r * (PANEL / 2) + i] += x[r * PANEL + i] * scale[i]
+                                          + x[r * PANEL + PANEL / 2 + i] * scale[PANEL / 2 + i];
 }
 
 #undef PANEL

@@ -109,8 +109,13 @@ class Softmax(Layer):
         workspace.workers.share(words, shifts.shape[1], 4, pieces=4, defer=True)
         return float(log_probs.sum(dtype=np.float64))
 
-    def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
-        """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H)."""
+    def target_log_probs(
+        self, hidden: FloatArray, targets: IntArray, workspace: Workspace, *, defer: bool = False
+    ) -> FloatArray:
+        """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H).
+
+        With `defer` they are there when `workspace.workers.finish()` returns.
+        """
         check_ids("targets", targets, -1, len(self.bias.value))
         shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
@@ -127,7 +132,7 @@ class Softmax(Layer):
                 exps[worker], shifts[some],
             )  # fmt: skip
 
-        workspace.workers.share(tokens, panels, 1)
+        workspace.workers.share(tokens, panels, 1, pieces=8 if defer else 1, defer=defer)
         return log_probs
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
