@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np  # noqa: F401  # loads the BLAS that is to be held
 import pytest
+from threadpoolctl import threadpool_limits
 
 from fastlm.nn import products
 from fastlm.nn.parallel import Workers
@@ -78,6 +80,13 @@ def korean_file(tmp_path: Path, korean_lines: list[str]) -> Path:
 def write_lines(path: Path, lines: list[str]) -> Path:
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """Hold the oracles' products to one thread: on a busy machine those of BLAS wait for each other for seconds."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture
