@@ -23,6 +23,7 @@ def class_forward_backward(
     dhidden: NDArray[_Real],
     dweight: NDArray[_Real],
     dbias: NDArray[_Real],
+    squares: NDArray[np.float64],
     hidden: NDArray[_Real],
     weight: NDArray[_Real],
     bias: NDArray[_Real],

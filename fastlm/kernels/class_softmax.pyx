@@ -7,7 +7,7 @@ row_bounds[g + 1], so that only words of classes that occur have any. The passes
 softmax, with all its words as one block.
 """
 
-from libc.math cimport log
+from libc.math cimport NAN, log
 from libc.string cimport memset
 
 from fastlm.kernels cimport softmax
@@ -61,10 +61,10 @@ def class_forward(
 
 
 def class_forward_backward(
-    real[::1] log_probs, real[:, ::1] dhidden, real[:, ::1] dweight, real[::1] dbias, const real[:, ::1] hidden,
-    const real[:, ::1] weight, const real[::1] bias, const int[::1] targets, const int[::1] token_bounds,
-    const int[::1] row_bounds, const int[::1] firsts, real[::1] scratch, double factor, Py_ssize_t start,
-    Py_ssize_t stop,
+    real[::1] log_probs, real[:, ::1] dhidden, real[:, ::1] dweight, real[::1] dbias, double[::1] squares,
+    const real[:, ::1] hidden, const real[:, ::1] weight, const real[::1] bias, const int[::1] targets,
+    const int[::1] token_bounds, const int[::1] row_bounds, const int[::1] firsts, real[::1] scratch, double factor,
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     """Log-probability of each target among the words of its class, and the gradients of `-factor * sum(log_probs)`.
 
@@ -77,6 +77,8 @@ def class_forward_backward(
     dweight : (R, H), overwritten
         The rows from row_bounds[start] to row_bounds[stop], those of the words of the groups, one after the other.
     dbias : (R,), overwritten
+    squares : (G,), overwritten
+        Sum of the squares of a group's elements of dweight.
     hidden, weight, bias, targets, token_bounds, row_bounds, firsts, scratch
         As in `class_forward`.
     factor : float
@@ -99,8 +101,10 @@ def class_forward_backward(
             f"dhidden ({dhidden.shape[0]}, {dhidden.shape[1]}), dweight ({R}, {dweight.shape[1]}) and dbias "
             f"({dbias.shape[0]},) do not fit hidden ({hidden.shape[0]}, {hidden.shape[1]}): expected (N, H), (R, H), "
             f"(R,)")
-    if row_bounds[row_bounds.shape[0] - 1] > R:
-        raise ValueError(f"row_bounds end with {row_bounds[row_bounds.shape[0] - 1]}, expected at most {R}, the rows")
+    if row_bounds[row_bounds.shape[0] - 1] > R or squares.shape[0] != firsts.shape[0]:
+        raise ValueError(
+            f"row_bounds up to {row_bounds[row_bounds.shape[0] - 1]} and squares ({squares.shape[0]},) do not fit "
+            f"dweight ({R}, {H}) and {firsts.shape[0]} groups: expected up to R, (G,)")
     if H == 0:
         return
     with nogil:
@@ -121,8 +125,9 @@ def class_forward_backward(
             softmax.forward_backward(
                 &log_probs[tokens], log_norms, &dhidden[tokens, 0], exps, shifts, packed, &weight[first, 0],
                 &bias[first], &targets[tokens], dpacked, factor, n, m, H, m)
+            scales[0] = NAN  # no scaled rows are there to be used again
             softmax.backward_weight(
-                &dweight[row, 0], &dbias[row], exps, shifts, log_norms, &hidden[tokens, 0], &targets[tokens], rows,
+                &dweight[row, 0], &dbias[row], &squares[g], exps, shifts, log_norms, &hidden[tokens, 0], &targets[tokens], rows,
                 scales, exps + columns * m, factor, n, m, H, m, 0, 1, False)
 
 

@@ -15,7 +15,7 @@ cdef void forward_backward(
 ) noexcept nogil
 
 cdef void backward_weight(
-    real* dweight, real* dbias, const real* exps, const real* shifts, const real* log_norms, const real* hidden,
-    const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N, Py_ssize_t V,
+    real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
+    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N, Py_ssize_t V,
     Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ) noexcept nogil

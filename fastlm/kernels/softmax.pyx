@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy, memset
 from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, pack, real, unpack_transposed
 from fastlm.kernels.vector cimport (
     add_matrix_vector, add_scaled, add_weighted_panel, exp_biased, exp_panel, max_biased, raise_shifts, row_sum,
-    scale_panel,
+    scale_panel, sum_squares,
 )
 
 cdef enum:
@@ -102,9 +102,9 @@ def softmax_forward_backward(
 
 
 def softmax_backward_weight(
-    real[:, ::1] dweight, real[::1] dbias, const real[:, :, ::1] exps, const real[:, :, ::1] shifts,
-    const real[:, ::1] log_norms, const real[:, ::1] hidden, const int[::1] targets, real[:, :, ::1] rows,
-    real[:, ::1] scales, real[:, ::1] lanes, double factor, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop,
+    real[:, ::1] dweight, real[::1] dbias, double[::1] squares, const real[:, :, ::1] exps,
+    const real[:, :, ::1] shifts, const real[:, ::1] log_norms, const real[:, ::1] hidden, const int[::1] targets,
+    real[:, :, ::1] rows, real[:, ::1] scales, real[:, ::1] lanes, double factor, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop,
     bint accumulate,
 ):
     """Gradient of `-factor * sum(log_probs)` with respect to some blocks of the output table.
@@ -114,6 +114,8 @@ def softmax_backward_weight(
     dweight : (V, H), added to if `accumulate`, else overwritten
         Only the rows of the blocks from `start` to `stop` are touched: threads take different blocks.
     dbias : (V,), likewise
+    squares : (K,), overwritten
+        Sum of the squares of a block's elements of dweight, while they are in the cache.
     exps : (P, V, W)
     shifts : (P, K, W)
     log_norms : (P, W)
@@ -123,6 +125,7 @@ def softmax_backward_weight(
     targets : (N,) int32
     rows : (ceil(H / W), P W, W), scratch
     scales : (2, P W), scratch
+        Both as a call for other blocks left them, whose scaled rows are used again, or scales[0] filled with NaN.
     lanes : (block, W / 2), scratch
     factor, block
         As in `softmax_forward_backward`.
@@ -134,13 +137,15 @@ def softmax_backward_weight(
     cdef Py_ssize_t V = dweight.shape[0], K = shifts.shape[1]
     check_saved(N, V, exps, shifts, log_norms, block)
     check_weight_arguments(N, H, V, P, W, block, dweight, dbias, targets, rows, scales, lanes)
+    if squares.shape[0] != K:
+        raise ValueError(f"squares has shape ({squares.shape[0]},), expected ({K},): one for each block")
     if not 0 <= start <= stop <= K:
         raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start <= stop <= {K} blocks")
     if N == 0 or V == 0 or H == 0:
         return
     with nogil:
         backward_weight(
-            &dweight[0, 0], &dbias[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0], &hidden[0, 0], &targets[0],
+            &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0], &hidden[0, 0], &targets[0],
             &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], factor, N, V, H, block, start, stop, accumulate)
 
 
@@ -239,8 +244,8 @@ cdef void forward_backward(
 
 
 cdef void backward_weight(
-    real* dweight, real* dbias, const real* exps, const real* shifts, const real* log_norms, const real* hidden,
-    const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N, Py_ssize_t V,
+    real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
+    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N, Py_ssize_t V,
     Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ) noexcept nogil:
     """What `softmax_backward_weight` does, on arrays of the same shapes; N, V and H are not 0."""
@@ -256,7 +261,7 @@ cdef void backward_weight(
                 latest[p * W + i] = (
                     <real>(factor * exp(shifts[(p * K + k) * W + i] - log_norms[p * W + i]))
                     if p * W + i < N and targets[p * W + i] >= 0 else 0)
-        if k == start or memcmp(scales, latest, scales_size) != 0:  # shifts rarely change
+        if memcmp(scales, latest, scales_size) != 0:  # seldom: shifts rarely change
             memcpy(scales, latest, scales_size)
             pack(rows, hidden, H, scales, N, H, P * W)
         memset(lanes, 0, <size_t>(size * (W // 2)) * sizeof(real))
@@ -269,6 +274,7 @@ cdef void backward_weight(
             if first <= targets[i] < first + size:
                 add_scaled(dweight + targets[i] * H, -<real>factor, hidden + i * H, H)
                 dbias[targets[i]] -= <real>factor
+        squares[k] = sum_squares(dweight + first * H, size * H)
 
 
 cdef inline void begin(real* log_probs, real* sums, Py_ssize_t N, Py_ssize_t columns) noexcept nogil:

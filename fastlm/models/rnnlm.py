@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.models.base import EVALUATION_ROWS, NeuralModel
+from fastlm.models.base import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, make_output
 from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
 from fastlm.nn.parallel import Workers
@@ -171,18 +171,13 @@ class RNNLM(NeuralModel):
             return Streams.sentences(corpus, num_streams, order=order)
         return Streams.continuous(corpus, num_streams)
 
-    def _target_log_probs(
-        self, corpus: Corpus, num_streams: int, workspace: Workspace
-    ) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
-        length = max(1, EVALUATION_ROWS // num_streams)
-        for chunk in self._streams(corpus, num_streams).chunks(length):
-            carried = self._carried(chunk.inputs.shape[1], workspace)
-            hidden = self._hidden(chunk.inputs, chunk.resets, carried, workspace)
-            carried[:] = hidden[-1]
-            positions, targets = chunk.positions.reshape(-1), chunk.targets.reshape(-1)
-            log_probs = self.output.target_log_probs(hidden.reshape(len(targets), -1), targets, workspace)
-            events = targets >= 0
-            yield positions[events], log_probs[events]
+    def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
+        chunks = self._streams(corpus, num_streams).chunks(max(1, EVALUATION_ROWS // num_streams))
+        hidden = np.zeros((1, num_streams, self.config["hidden_size"]), self.dtype)
+        for workspace, chunk in zip(workspaces, chunks, strict=False):
+            hidden = self._hidden(chunk.inputs, chunk.resets, hidden[-1, : chunk.inputs.shape[1]], workspace)
+            targets = chunk.targets.reshape(-1)
+            yield Batch(chunk.positions.reshape(-1), targets, hidden.reshape(len(targets), -1), workspace)
 
     def start(self) -> RecurrentState:
         """Return the state at the beginning of a text: after `<s>`, or after a `</s>` with nothing before it."""

@@ -234,6 +234,7 @@ def test_one_step_is_the_step_of_a_sequence(make_workspace: Make) -> None:
 # Threads
 
 
+@pytest.mark.usefixtures("fine_shares")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_linear_gives_the_same_bytes_for_any_number_of_threads(make_workspace: Make, dtype: type) -> None:
     layer = Linear("hidden", 33, 201, RandomParameters(1, dtype))
@@ -244,10 +245,12 @@ def test_linear_gives_the_same_bytes_for_any_number_of_threads(make_workspace: M
         clear(layer)
         output = layer.forward(inputs, workspace).tobytes()
         dinputs = layer.backward(doutput, workspace).tobytes()
+        workspace.workers.finish()
         results.add((output, dinputs, *(p.gradient.tobytes() for p in layer.parameters)))
     assert len(results) == 1
 
 
+@pytest.mark.usefixtures("fine_shares")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_elman_gives_the_same_bytes_for_any_number_of_threads(make_workspace: Make, dtype: type) -> None:
     layer = Elman("recurrent", 17, 130, RandomParameters(1, dtype))
@@ -261,5 +264,6 @@ def test_elman_gives_the_same_bytes_for_any_number_of_threads(make_workspace: Ma
         clear(layer)
         hidden = layer.forward(inputs, initial, resets, workspace).tobytes()
         dinputs = layer.backward(dhidden, workspace).tobytes()
+        workspace.workers.finish()
         results.add((hidden, dinputs, *(p.gradient.tobytes() for p in layer.parameters)))
     assert len(results) == 1

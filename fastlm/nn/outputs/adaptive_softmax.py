@@ -76,7 +76,9 @@ class AdaptiveSoftmax(OutputLayer):
             loss += tail_loss
         return loss, dhidden
 
-    def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+    def target_log_probs(
+        self, hidden: FloatArray, targets: IntArray, workspace: Workspace, *, defer: bool = False
+    ) -> FloatArray:
         """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H)."""
         ranks, heads = self._places(targets)
         log_probs = self.head.target_log_probs(hidden, heads, workspace)
@@ -129,7 +131,9 @@ class _Tail(OutputLayer):
         weight_gradient(dprojected, hidden, self.projection, None, workspace)
         return loss, dhidden
 
-    def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+    def target_log_probs(
+        self, hidden: FloatArray, targets: IntArray, workspace: Workspace, *, defer: bool = False
+    ) -> FloatArray:
         return self.words.target_log_probs(self._project(hidden, workspace), targets, workspace)
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ from fastlm import kernels
 from fastlm.nn.outputs.frequency import Ranking, choose_classes
 from fastlm.nn.outputs.interface import OutputLayer
 from fastlm.nn.outputs.softmax import Softmax
+from fastlm.nn.parallel import tapering_blocks
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource, Rows
 from fastlm.nn.workspace import Workspace
 
@@ -70,21 +71,26 @@ class ClassSoftmax(OutputLayer):
         dinputs = workspace.array(f"{self.name}.dinputs", inputs.shape)
         dweight = workspace.array(f"{self.name}.dweight", (groups.num_rows, hidden.shape[1]))
         dbias = workspace.array(f"{self.name}.dbias", (groups.num_rows,))
+        squares = workspace.array(f"{self.name}.squares", (len(groups.firsts),), np.float64)
         scratch = self._scratch(groups, workspace)
 
         def words(start: int, stop: int, worker: int) -> None:
             kernels.class_forward_backward(
-                log_probs, dinputs, dweight, dbias, inputs, self.weight.value, self.bias.value, groups.targets,
-                groups.token_bounds, groups.row_bounds, groups.firsts, scratch[worker], factor, start, stop,
+                log_probs, dinputs, dweight, dbias, squares, inputs, self.weight.value, self.bias.value,
+                groups.targets, groups.token_bounds, groups.row_bounds, groups.firsts, scratch[worker], factor, start,
+                stop,
             )  # fmt: skip
 
-        workspace.workers.share(words, len(groups.firsts), 1, pieces=8)
+        workspace.workers.run(words, tapering_blocks(len(groups.firsts), 1, workspace.workers.threads))
         kernels.add_rows(dhidden, groups.tokens, dinputs)
         ids = groups.rows()
         self.weight.gradient, self.bias.gradient = Rows(ids, dweight), Rows(ids, dbias[:, np.newaxis])
+        self.weight.gradient_squares = squares
         return loss - float(log_probs.sum(dtype=np.float64)), dhidden
 
-    def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+    def target_log_probs(
+        self, hidden: FloatArray, targets: IntArray, workspace: Workspace, *, defer: bool = False
+    ) -> FloatArray:
         """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H)."""
         groups = self._groups(targets)
         result = self.classes.target_log_probs(hidden, groups.classes, workspace)
@@ -97,7 +103,7 @@ class ClassSoftmax(OutputLayer):
                 groups.row_bounds, groups.firsts, scratch[worker], start, stop,
             )  # fmt: skip
 
-        workspace.workers.share(words, len(groups.firsts), 1, pieces=8)
+        workspace.workers.run(words, tapering_blocks(len(groups.firsts), 1, workspace.workers.threads))
         result[groups.tokens] += log_probs
         return result
 

@@ -63,8 +63,13 @@ class OutputLayer(Layer, ABC):
         """
 
     @abstractmethod
-    def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
-        """Natural log-probability of each target (N,), exactly normalised; 0 where there is no event."""
+    def target_log_probs(
+        self, hidden: FloatArray, targets: IntArray, workspace: Workspace, *, defer: bool = False
+    ) -> FloatArray:
+        """Natural log-probability of each target (N,), exactly normalised; 0 where there is no event.
+
+        With `defer` they need not be there before `workspace.workers.finish()` returns.
+        """
 
     @abstractmethod
     def log_probs(self, hidden: FloatArray) -> FloatArray:

@@ -113,7 +113,7 @@ class Sampled(Softmax):
                 stop,
             )  # fmt: skip
 
-        workspace.workers.share(words, len(ids), rows_worth_a_thread(inputs.size), defer=True)
+        workspace.workers.defer(words, len(ids), rows_worth_a_thread(inputs.size))
         self.weight.gradient, self.bias.gradient = Rows(ids, dweight), Rows(ids, dbias)
 
     def _draw(self, targets: IntArray, workspace: Workspace) -> tuple[IntArray, IntArray, int]:
