@@ -72,6 +72,10 @@ class Report:
         history: one gives the published kind of figure. None where it does not matter.
     normalised : bool
         Whether the probabilities are exact, summing to one over the vocabulary.
+    log_norm_mean, log_norm_99 : float or None
+        For a model that has learned to do without normalisation, how near it came: with Z the sum over the vocabulary
+        before normalisation, the mean of \|log Z\| over the tokens, and what 99 % of them do not exceed. None for other
+        models, and where nothing was normalised.
     """
 
     num_tokens: int
@@ -89,6 +93,8 @@ class Report:
     context: str
     num_streams: int | None
     normalised: bool = True
+    log_norm_mean: float | None = None
+    log_norm_99: float | None = None
 
     @property
     def loss(self) -> float:
@@ -173,7 +179,11 @@ class Report:
             context_note = "across sentences, the whole text in one stream"
         else:
             context_note = f"across sentences, the text in {self.num_streams} streams, each begun without history"
-        scores = ("exact", "sum to one") if self.normalised else ("approximate", "do not quite sum to one")
+        scores = ("exact", "sum to one") if self.normalised else ("approximate", "not normalised, do not quite sum to one")
+        norms = []
+        if self.log_norm_mean is not None:
+            note = f"mean before normalisation; 99 % of the tokens up to {self.log_norm_99:.3f}"
+            norms = [("|log Z|", f"{self.log_norm_mean:.3f}", note)]
         return [
             ("tokens", f"{self.num_tokens:,}", "words and </s>"),
             ("sentences", f"{self.num_sentences:,}", self._left_out()),
@@ -181,11 +191,19 @@ class Report:
             ("unknown words", f"{self.num_unknown:,}", f"{share:.2f} % of the words"),
             ("context", self.context, context_note),
             ("probabilities", scores[0], f"{scores[1]} over a vocabulary of {self.vocab_size:,}"),
+            *norms,
         ]
 
 
 def evaluate(
-    model: Model, corpus: Corpus, *, num_streams: int = 16, workers: Any = None, progress: bool = False
+    model: Model,
+    corpus: Corpus,
+    *,
+    num_streams: int = 16,
+    workers: Any = None,
+    progress: bool = False,
+    normalised: bool = True,
+    measure_norms: bool = False,
 ) -> Report:
     """Measure how well a model predicts a corpus.
 
@@ -203,6 +221,11 @@ def evaluate(
         Threads that share the work (`fastlm.nn.parallel.Workers`).
     progress
         Show how far it has come, on standard error.
+    normalised
+        False takes a model's scores as they are before normalisation, which is quick with a large vocabulary; only
+        for a model that has learned to do without (`self_normalised`).
+    measure_norms
+        Whether to find out how near such a model has come to that, for the report.
 
     Returns
     -------
@@ -212,7 +235,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the corpus was made with another vocabulary than the model's, or `num_streams` is no positive number.
+        If the corpus was made with another vocabulary than the model's, `num_streams` is no positive number, or
+        `normalised` is False and the model not self-normalised.
 
     Examples
     --------
@@ -225,8 +249,17 @@ def evaluate(
     """
     check_vocabulary(corpus, model.vocabulary)
     num_streams = _fitting_streams(whole_number("num_streams", num_streams, minimum=1), model.context, corpus)
+    if not normalised and not model.self_normalised:
+        raise ValueError(
+            "the model's scores are probabilities only when they are normalised; leave normalised as it is, True (a model "
+            "with output 'sampled' or 'nce' can do without)"
+        )
+    score = model.token_log_probs if normalised else model.token_scores
     with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
-        log_probs = model.token_log_probs(corpus, num_streams=num_streams, workers=workers, progress=shown.update)
+        log_probs = score(corpus, num_streams=num_streams, workers=workers, progress=shown.update)
+    log_norms = None
+    if normalised and measure_norms and model.self_normalised:
+        log_norms = np.abs(model.token_scores(corpus, num_streams=num_streams, workers=workers) - log_probs)
 
     log_prob = log_prob_without_unknown = 0.0
     num_ends = 0
@@ -252,6 +285,9 @@ def evaluate(
         vocab_size=len(model.vocabulary),
         context=model.context,
         num_streams=num_streams if model.carries_state else None,
+        normalised=normalised,
+        log_norm_mean=None if log_norms is None else float(log_norms.mean()),
+        log_norm_99=None if log_norms is None else float(np.quantile(log_norms, 0.99)),
     )
 
 

@@ -42,6 +42,10 @@ class Model(Protocol):
         """Whether the model remembers all of a continuous text, so that cutting it into streams costs memory."""
 
     @property
+    def self_normalised(self) -> bool:
+        """Whether the model's scores are nearly log-probabilities before they are normalised; see `token_scores`."""
+
+    @property
     def embeddings(self) -> NDArray[np.floating[Any]]:
         """The table of word vectors, shape (V + 1, D); the last row is `<s>`."""
 
@@ -86,4 +90,12 @@ class Model(Protocol):
         -------
         NDArray
             The log-probability of each token, shape (corpus.num_tokens,).
+        """
+
+    def token_scores(
+        self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None, progress: CountTokens | None = None
+    ) -> NDArray[np.float64]:
+        """Score every token of a corpus as `token_log_probs` does, but without normalisation: quick, and not exact.
+
+        Only of use where `self_normalised` is true.
         """

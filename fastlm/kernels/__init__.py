@@ -31,6 +31,7 @@ with compiled_modules(__name__):
         nce_forward_backward,
         sampled_backward_weight,
         sampled_softmax_forward_backward,
+        target_logits,
     )
     from fastlm.kernels.sampling import alias_table, draw_rows
     from fastlm.kernels.softmax import (
@@ -78,4 +79,5 @@ __all__ = [
     "squared_norm",
     "tanh_backward",
     "tanh_forward",
+    "target_logits",
 ]

@@ -5,6 +5,13 @@ from numpy.typing import NDArray
 
 _Real = TypeVar("_Real", np.float32, np.float64)
 
+def target_logits(
+    logits: NDArray[_Real],
+    hidden: NDArray[_Real],
+    targets: NDArray[np.int32],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real],
+) -> None: ...
 def sampled_softmax_forward_backward(
     log_probs: NDArray[_Real],
     dlogits: NDArray[_Real],

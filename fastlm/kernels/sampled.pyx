@@ -18,6 +18,33 @@ cdef enum:
     TOKENS = 56  # taken at a time: whole tiles, and their logits stay in the cache
 
 
+def target_logits(
+    real[::1] logits, const real[:, ::1] hidden, const int[::1] targets, const real[:, ::1] weight,
+    const real[::1] bias,
+):
+    """Compute the logit of each token's target alone, `hidden[i] . weight[targets[i]] + bias[targets[i]]`.
+
+    Parameters
+    ----------
+    logits : (N,), overwritten
+        0 where the target is negative.
+    hidden : (N, H)
+    targets : (N,) int32 below V
+    weight : (V, H)
+    bias : (V,)
+    """
+    cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], V = weight.shape[0], i
+    if logits.shape[0] != N or targets.shape[0] != N or weight.shape[1] != H or bias.shape[0] != V:
+        raise ValueError(
+            f"logits ({logits.shape[0]},), hidden ({N}, {H}), targets ({targets.shape[0]},), weight ({V}, "
+            f"{weight.shape[1]}) and bias ({bias.shape[0]},) do not fit: expected (N,), (N, H), (N,), (V, H), (V,)")
+    if N == 0 or V == 0 or H == 0:
+        return
+    with nogil:
+        for i in range(N):
+            logits[i] = logit(&hidden[i, 0], &weight[targets[i], 0], bias[targets[i]], H) if targets[i] >= 0 else 0
+
+
 def sampled_softmax_forward_backward(
     real[::1] log_probs, real[:, ::1] dlogits, real[::1] dtargets, real[:, ::1] dhidden, const real[:, ::1] hidden,
     const int[::1] targets, const int[::1] places, const real[:, ::1] weight, const real[::1] bias,

@@ -118,16 +118,49 @@ class LanguageModel(ABC):
             Called with the number of tokens done since the last call.
         """
 
+    @property
+    def self_normalised(self) -> bool:
+        """Whether scores are nearly log-probabilities before they are normalised, so that `token_scores` has a use."""
+        return False
+
+    def token_scores(
+        self,
+        corpus: Corpus,
+        *,
+        num_streams: int = 1,
+        workers: Workers | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.float64]:
+        """Logarithm of every token's probability before normalisation: quick, but what sums to one is not sure.
+
+        Arguments as in `token_log_probs`. Only a model that is `self_normalised` has such scores.
+        """
+        raise ValueError(f"{self!r} has no scores that are near probabilities; take token_log_probs, which are exact")
+
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically."""
 
     def evaluate(
-        self, corpus: Corpus, *, num_streams: int = 16, threads: int | None = None, progress: bool = False
+        self,
+        corpus: Corpus,
+        *,
+        num_streams: int = 16,
+        threads: int | None = None,
+        progress: bool = False,
+        normalised: bool = True,
     ) -> evaluation.Report:
         """Measure the perplexity of a text; see `fastlm.inference.evaluation.evaluate`."""
         with Workers(threads) as workers:
-            return evaluation.evaluate(self, corpus, num_streams=num_streams, workers=workers, progress=progress)
+            return evaluation.evaluate(
+                self,
+                corpus,
+                num_streams=num_streams,
+                workers=workers,
+                progress=progress,
+                normalised=normalised,
+                measure_norms=True,
+            )
 
     def score(self, text: str) -> tokens.Score:
         """Log-probability of a line of text, in total and word by word; see `fastlm.inference.tokens.score`."""
@@ -297,22 +330,56 @@ class NeuralModel(LanguageModel):
         progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.float64]:
         """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
+        return self._of_all_tokens(corpus, num_streams, workers, progress, self._log_probs_of)
+
+    @property
+    def self_normalised(self) -> bool:
+        """Whether the output layer has learned to do without normalisation."""
+        return self.output.self_normalised
+
+    def token_scores(
+        self,
+        corpus: Corpus,
+        *,
+        num_streams: int = 1,
+        workers: Workers | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.float64]:
+        """Logarithm of every token's probability before normalisation; see `LanguageModel.token_scores`."""
+        if not self.self_normalised:
+            return super().token_scores(corpus)
+        return self._of_all_tokens(corpus, num_streams, workers, progress, self._scores_of)
+
+    def _of_all_tokens(
+        self,
+        corpus: Corpus,
+        num_streams: int,
+        workers: Workers | None,
+        progress: Callable[[int], object] | None,
+        score: Callable[[Iterator[Batch]], Iterator[tuple[NDArray[np.int64], FloatArray]]],
+    ) -> NDArray[np.float64]:
+        """Put together what `score` makes of the batches of a corpus."""
         num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
-        log_probs = np.empty(corpus.num_tokens)
+        values_of_all = np.empty(corpus.num_tokens)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
             workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
-            for positions, values in self._scored(self._features_of(corpus, num_streams, workspaces)):
-                log_probs[positions] = values
+            for positions, values in score(self._features_of(corpus, num_streams, workspaces)):
+                values_of_all[positions] = values
                 if progress is not None:
                     progress(len(positions))
-        return log_probs
+        return values_of_all
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
         """Yield, for a batch of tokens after the other, what the output layer sees of them."""
 
-    def _scored(self, batches: Iterator[Batch]) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+    def _scores_of(self, batches: Iterator[Batch]) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+        """Yield positions in the corpus and the scores there, before normalisation."""
+        for batch in batches:
+            yield _events(batch, self.output.target_scores(batch.features, batch.targets, batch.workspace))
+
+    def _log_probs_of(self, batches: Iterator[Batch]) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
         """Yield positions in the corpus and the log-probabilities there.
 
         The output layer works one batch behind, so that the threads have it to do while the next one's features are

@@ -100,6 +100,18 @@ class Sampled(Softmax):
         self._table_gradient(ids, batch, num_sampled, workspace)
         return -float(batch.log_probs.sum(dtype=np.float64)), batch.dhidden
 
+    def target_scores(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+        """Logit of each target (N,), 0 where it is negative, for `hidden` (N, H): log-probability if Z is 1."""
+        self._check(targets)
+        scores = workspace.array(f"{self.name}.scores", (len(hidden),))
+
+        def tokens(start: int, stop: int, worker: int) -> None:
+            part = slice(start, stop)
+            kernels.target_logits(scores[part], hidden[part], targets[part], self.weight.value, self.bias.value)
+
+        workspace.workers.share(tokens, len(hidden), rows_worth_a_thread(hidden.shape[1]))
+        return scores
+
     def _table_gradient(self, ids: IntArray, batch: "_Tokens", num_sampled: int, workspace: Workspace) -> None:
         """Set the gradients of weight and bias; they are complete when `workspace.workers.finish()` returns."""
         hidden_size = batch.hidden.shape[1]
