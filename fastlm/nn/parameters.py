@@ -53,6 +53,7 @@ class Parameter:
         self.gradient: FloatArray | Rows | None = None
         self.gradient_squares: NDArray[np.float64] | None = None
         self._buffer: FloatArray | None = None
+        self._row_ids: IntArray | None = None
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, {self.value.dtype}{list(self.value.shape)})"
@@ -94,7 +95,9 @@ class Parameter:
         if self.gradient is None:
             return Rows(np.empty(0, np.int32), np.empty((0, self.matrix.shape[1]), self.value.dtype))
         rows = np.atleast_2d(self.gradient)
-        return Rows(np.arange(len(rows), dtype=np.int32), rows)
+        if self._row_ids is None:
+            self._row_ids = np.arange(len(rows), dtype=np.int32)
+        return Rows(self._row_ids, rows)
 
 
 class ParameterSource(ABC):
