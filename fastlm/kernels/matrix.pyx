@@ -30,7 +30,7 @@ cdef extern from "matrix.h" nogil:
 
 
 def lower_level(int level):
-    """The CPU's level, or the lower one that FASTLM_CPU_LEVEL asks for: to try the code of a lesser CPU on a better one."""
+    """The CPU's level, or the lower one that FASTLM_CPU_LEVEL asks for, to try a lesser CPU's code on a better one."""
     asked = os.environ.get("FASTLM_CPU_LEVEL", "2")
     if asked not in ("0", "1", "2"):
         raise ValueError(f"the environment variable FASTLM_CPU_LEVEL is {asked!r}, expected 0, 1 or 2, or none")
