@@ -238,8 +238,8 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
 
     The bytes go to a temporary file in the same directory, reach the disk, and only then take the name of `path`. If
     anything fails on the way, an exception in the block included, the temporary file is removed; only a process that is
-    killed outright leaves one behind, named ".fastlm-….tmp" (see `remove_temporaries`). An existing file keeps its permissions, and where `path`
-    is a symbolic link, the file that it points to is replaced.
+    killed outright leaves one behind, named ".fastlm-….tmp" (see `remove_temporaries`). An existing file keeps its
+    permissions, and where `path` is a symbolic link, the file that it points to is replaced.
 
     Parameters
     ----------

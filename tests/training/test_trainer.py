@@ -569,7 +569,7 @@ def test_a_perfect_loss_is_not_bettered_by_the_same(monkeypatch: pytest.MonkeyPa
     class Zero:
         loss = 0.0
 
-    monkeypatch.setattr("fastlm.training.trainer.evaluate", lambda *arguments, **options: Zero)
+    monkeypatch.setattr("fastlm.training.run.evaluate", lambda *arguments, **options: Zero)
     history = Trainer(nnlm(), threads=1, patience=2).fit(SMALL, OTHER, epochs=9)
     assert [epoch.best for epoch in history.epochs] == [True, False, False]
 
