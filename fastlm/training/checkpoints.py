@@ -14,11 +14,11 @@ import json
 import logging
 import os
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, BinaryIO, Self
 
 from fastlm.errors import FastLMError, FileError, ModelFileError
@@ -71,7 +71,7 @@ def check_directory(directory: Source, *, resume: bool) -> None:
 
     Examples
     --------
-    >>> check_directory("checkpoints", resume=False)
+    >>> check_directory("run1", resume=False)
     """
     folder = Path(directory)
     with system_failures("create the directory", directory):
@@ -99,6 +99,8 @@ class Checkpoints:
     Attributes
     ----------
     folder : Path or None
+    number : int
+        Of the last checkpoint that was saved or read, from 1; 0 if there is none.
 
     Raises
     ------
@@ -118,10 +120,10 @@ class Checkpoints:
         self.folder = None if directory is None else Path(directory)
         self._every = every
         self._resume = resume
-        self._number = 0
+        self.number = 0
         self._best_files: dict[int, str | None] = {}  # of the checkpoints that are kept
         self._lock: BinaryIO | None = None
-        self._saved_at = time.monotonic()
+        self._saved_at = monotonic()
 
     def __enter__(self) -> Self:
         if self.folder is not None:
@@ -139,7 +141,7 @@ class Checkpoints:
     @property
     def are_due(self) -> bool:
         """Whether it is time for one."""
-        return self.folder is not None and time.monotonic() - self._saved_at >= self._every
+        return self.folder is not None and monotonic() - self._saved_at >= self._every
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, and then remove what is older than the one before it.
@@ -151,14 +153,14 @@ class Checkpoints:
         """
         if self.folder is None:
             return
-        self._saved_at = time.monotonic()  # also if it fails: the next attempt is not made at the next step
+        self._saved_at = monotonic()  # also if it fails: the next attempt is not made at the next step
         contents = {"run": checkpoint.run, "state": checkpoint.state}
         metadata = {"format": FORMAT, "version": VERSION}
         metadata |= {name: json.dumps(content, sort_keys=True) for name, content in contents.items()}
-        write_tensors(_path(self.folder, self._number + 1), metadata, checkpoint.arrays)
-        self._number += 1
-        self._saved_at = time.monotonic()
-        self._best_files[self._number] = checkpoint.state["best"]
+        write_tensors(_path(self.folder, self.number + 1), metadata, checkpoint.arrays)
+        self.number += 1
+        self._saved_at = monotonic()
+        self._best_files[self.number] = checkpoint.state["best"]
         self._remove_others()
 
     def latest(self) -> Checkpoint | None:
@@ -180,7 +182,7 @@ class Checkpoints:
                 problems.append(str(error))
                 logger.warning("%s; going back to the checkpoint before it, if there is one", error)
                 continue
-            self._number = number
+            self.number = number
             self._best_files[number] = checkpoint.state["best"]
             return checkpoint
         if problems:
@@ -194,7 +196,7 @@ class Checkpoints:
         """Leave the last two and the best models that they name; what cannot be removed now can be the next time."""
         if self.folder is None:
             return
-        kept = range(self._number - NUM_KEPT + 1, self._number + 1)
+        kept = range(self.number - NUM_KEPT + 1, self.number + 1)
         self._best_files = {number: name for number, name in self._best_files.items() if number in kept}
         others = [_path(self.folder, number) for number in _numbers(self.folder) if number not in kept]
         others += [path for path in self.folder.glob("best-*.fastlm") if path.name not in self._best_files.values()]

@@ -34,43 +34,37 @@ def training_info(trainer: "Trainer", train: Corpus, epochs: int, epoch: Epoch |
     return {"training": {name: finite(value) for name, value in info.items()}}
 
 
-def run_identity(trainer: "Trainer", train: Corpus, valid: Corpus | None, epochs: int) -> dict[str, Any]:
-    """Describe a run before its first step by all that decides about its result, as JSON has it.
+def run_identity(trainer: "Trainer", train: Corpus, valid: Corpus | None, epochs: int) -> dict[str, str]:
+    """Describe a run before its first step by all that decides about its result, in words.
 
     Threads, names of files and messages do not. The texts are read once, for their checksums.
     """
     model = trainer.model
-    options = {name: finite(getattr(trainer, name)) for name in (*RECIPE, "patience", *IF_GIVEN)}
-    return {
-        "architecture": model.architecture,
-        **{name: value for name, value in model.config.items() if name != "seed"},
-        **options,
-        "epochs": epochs,
+    sizes = {name: value for name, value in model.config.items() if name != "seed"}
+    options = {name: getattr(trainer, name) for name in (*RECIPE, "patience", *IF_GIVEN)}
+    values = {"architecture": model.architecture, **sizes, **options, "epochs": epochs}
+    return {name: "not given" if value is None else str(value) for name, value in values.items()} | {
         "vocabulary": f"{len(model.vocabulary):,} words, {model.vocabulary.fingerprint()[:12]}",
         "training text": _fingerprint(train),
-        "validation text": valid and _fingerprint(valid),
+        "validation text": "not given" if valid is None else _fingerprint(valid),
         "initial parameters": _parameters_fingerprint(model),
     }
 
 
-def check_same_run(folder: Source, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_run(folder: Source, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raise a ValueError that names every difference between the run of a checkpoint and the one that is asked for.
 
     Examples
     --------
-    >>> check_same_run("checkpoints", {"seed": 1}, {"seed": 1})
+    >>> check_same_run("checkpoints", {"seed": "1"}, {"seed": "1"})
     """
-    different = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if different:
-        words = "; ".join(f"{name} is {_shown(now.get(name))}, there {_shown(before.get(name))}" for name in different)
+    pairs = {name: (now.get(name, "not known"), before.get(name, "not known")) for name in {**now, **before}}
+    words = [f"{name} is {value}, there {other}" for name, (value, other) in pairs.items() if value != other]
+    if words:
         raise ValueError(
-            f"the checkpoints in {os.fspath(folder)!r} are those of another run: {words}. Give that run's options and "
-            "texts to go on with it, or begin a new one in another directory"
+            f"the checkpoints in {os.fspath(folder)!r} are those of another run: {'; '.join(words)}. Give that run's "
+            "options and texts to go on with it, or begin a new one in another directory"
         )
-
-
-def _shown(value: Any) -> str:
-    return "not given" if value is None else str(value)
 
 
 def _fingerprint(corpus: Corpus) -> str:

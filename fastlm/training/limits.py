@@ -31,18 +31,22 @@ class TimeLimit:
     ----------
     used_before : float
         Seconds of the limit that had passed when this object was made.
+    used_before_training : float
+        Seconds of the limit that had passed at the first step of the run.
 
     Examples
     --------
     >>> limit = TimeLimit(1800, used=900)
-    >>> limit.expect("validation", 25)
+    >>> limit.used_before_training = 200
+    >>> limit.expect("validation", 500)
     >>> round(limit.share, 2), limit.is_up
-    (0.51, False)
+    (0.7, False)
     """
 
     def __init__(self, seconds: float | None, used: float = 0.0) -> None:
         self.seconds = seconds
         self.used_before = used
+        self.used_before_training = used
         self._began = monotonic()
         self._end: dict[str, float] = {}  # seconds of what comes after the last step
         self._num_steps = 0
@@ -66,7 +70,8 @@ class TimeLimit:
         """Share of the time for training that is gone; 0 without a limit."""
         if self.seconds is None:
             return 0.0
-        return min(1.0, self.used / max(self.seconds - self.reserve, 1e-9))
+        available = self.seconds - self.reserve - self.used_before_training
+        return min(1.0, (self.used - self.used_before_training) / max(available, 1e-9))
 
     @property
     def is_up(self) -> bool:

@@ -2,12 +2,12 @@
 
 import logging
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from signal import SIGTERM
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from fastlm.errors import FastLMError, FileError, ModelFileError
@@ -33,6 +33,7 @@ __all__ = ["Run"]
 logger = logging.getLogger("fastlm")
 
 STOPPED = ("interrupted", "terminated")
+LEAVING = 0.5  # seconds that it takes to start and leave Python, which is in nobody's measurement
 DISK_RATE = 100e6  # bytes a second: what is expected of a disk before anything has been saved
 
 
@@ -98,6 +99,8 @@ class Run:
             if self.log.is_new:
                 self.log.write("start", architecture=self.model.architecture, config=self.model.config, **options)
             self._expect_end()
+            if self.learner.num_steps == 0:
+                self.limit.used_before_training = self.limit.used
             self.history.ended = self._train()
             self._finish()
 
@@ -110,6 +113,12 @@ class Run:
         except KeyboardInterrupt:  # in the middle of something: not a state to go on from
             if self.signals.received is not None:  # it is the second one
                 raise
+        except FileError as error:  # a full disk, most likely
+            if self.checkpoints.number == 0:
+                raise
+            failure = FileError(f"{error}; resume goes on from the checkpoint in {str(self.checkpoints.folder)!r}")
+            failure.errno = error.errno
+            raise failure from error
         if not self.history.epochs:
             self.best.keep_unmeasured(self._info(None))
         return self._stopped()
@@ -130,17 +139,17 @@ class Run:
 
     def _run_steps(self) -> bool:
         """Do the steps that are left of an epoch, and return whether the time limit has cut them short."""
-        began = time.perf_counter()
+        began = perf_counter()
         for batch in self._batches():
             step = self.learner.step(batch, self.place.epoch, self._time_share())
-            seconds = time.perf_counter() - began
+            seconds = perf_counter() - began
             self._count(step, seconds)
             self._tell(step)
             if self.limit.is_up:
                 return True
             self.signals.check()
             self._save_checkpoint_if_due()
-            began = time.perf_counter()
+            began = perf_counter()
         return False
 
     def _batches(self) -> Iterator[Any]:
@@ -173,7 +182,7 @@ class Run:
 
     def _finish_epoch(self) -> None:
         """Validate, keep what is best, and stand at the beginning of the next epoch."""
-        place, began, previous = self.place, time.perf_counter(), self.history.best
+        place, began, previous = self.place, perf_counter(), self.history.best
         report = self._validate()
         loss = None if report is None else report.loss
         best = previous is None or previous.valid_loss is None or loss is None or loss < previous.valid_loss
@@ -185,7 +194,7 @@ class Run:
             valid_loss=loss,
             learning_rate=self.learner.learning_rate,
             tokens_per_second=place.num_tokens / max(place.seconds, 1e-9),
-            seconds=place.seconds + time.perf_counter() - began,
+            seconds=place.seconds + perf_counter() - began,
             best=best,
             part=place.num_tokens / self.train.num_tokens,
             valid_tokens=self.trainer.valid_tokens if self._validates_on_part else None,
@@ -280,6 +289,7 @@ class Run:
         self.history.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self.history.report = None if state["report"] is None else Report(**state["report"])
         self.limit.used_before += state["seconds"]
+        self.limit.used_before_training = state["seconds_before_training"]
         if state["best"] is not None:
             self.best.resume(state["best"])
         if state["ended"] is None:
@@ -306,6 +316,7 @@ class Run:
                 "best": self.best.name,
                 "log": self.log.mark(),
                 "seconds": self.limit.used,
+                "seconds_before_training": self.limit.used_before_training,
             }
             arrays = {} if has_ended else self.learner.arrays()
             with self.limit.measuring("checkpoint"):
@@ -321,6 +332,7 @@ class Run:
             return
         num_bytes = sum(array.nbytes for array in self.model.parameters.values())
         self.limit.expect("saving", 2 * num_bytes / DISK_RATE)
+        self.limit.expect("leaving", min(LEAVING, 0.05 * self.limit.seconds))
         if self.checkpoints.folder is not None:
             self.limit.expect("checkpoint", sum(a.nbytes for a in self.learner.arrays().values()) / DISK_RATE)
         if self.valid is None or self.valid_part is None:

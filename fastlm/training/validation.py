@@ -1,7 +1,7 @@
 """What validation is done on, how long it takes, and what it says."""
 
 import math
-import time
+from time import perf_counter
 
 from fastlm.inference.evaluation import evaluate
 from fastlm.models import NeuralModel
@@ -34,9 +34,9 @@ def seconds_a_token(model: NeuralModel, corpus: Corpus, workers: Workers) -> flo
     num_tokens = FIRST_TOKENS
     while True:
         part = beginning(corpus, num_tokens)
-        began = time.perf_counter()
+        began = perf_counter()
         evaluate(model, part, workers=workers)
-        seconds = time.perf_counter() - began
+        seconds = perf_counter() - began
         if seconds >= ENOUGH_SECONDS or part is corpus:
             return seconds / part.num_tokens
         num_tokens *= 4
