@@ -97,9 +97,20 @@ def _given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any
 
 def _check_call(options: argparse.Namespace) -> None:
     """Refuse options that do not go together, as a wrong call."""
-    inputs = [path for path in (options.file, options.valid, options.vocab, options.init) if path is not None]
-    if inputs.count("-") > 1:
-        options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
+    _check_text_options(options)
+    _check_files(options)
+    for name in _given(options, ("checkpoint_every", "resume")):
+        if "checkpoint" not in options:
+            options.wrong_call(
+                f"argument --{name.replace('_', '-')}: where are the checkpoints? give --checkpoint DIRECTORY"
+            )
+    if "valid_tokens" in options and options.valid is None:
+        options.wrong_call("argument --valid-tokens: there is no validation text; give --valid FILE")
+    if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
+        options.wrong_call("argument --momentum: only --optimizer sgd has momentum")
+
+
+def _check_text_options(options: argparse.Namespace) -> None:
     if options.vocab is not None and _given(options, ("vocab_size", "min_count")):
         options.wrong_call(
             "argument --vocab: a list of words is taken as it is; leave out --vocab-size and --min-count"
@@ -112,15 +123,12 @@ def _check_call(options: argparse.Namespace) -> None:
             "argument --init: words and tokenizer are those of the model; leave out --vocab, --vocab-size, "
             "--min-count, --tokenizer and --lower-case"
         )
-    for name in _given(options, ("checkpoint_every", "resume")):
-        if "checkpoint" not in options:
-            options.wrong_call(
-                f"argument --{name.replace('_', '-')}: where are the checkpoints? give --checkpoint DIRECTORY"
-            )
-    if "valid_tokens" in options and options.valid is None:
-        options.wrong_call("argument --valid-tokens: there is no validation text; give --valid FILE")
-    if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
-        options.wrong_call("argument --momentum: only --optimizer sgd has momentum")
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    inputs = [path for path in (options.file, options.valid, options.vocab, options.init) if path is not None]
+    if inputs.count("-") > 1:
+        options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
     for output in _given(options, ("output", "log", "checkpoint")).values():
         if output == "-":
             options.wrong_call("standard output (-) takes no model, log or checkpoint; give the name of a file")
@@ -128,8 +136,9 @@ def _check_call(options: argparse.Namespace) -> None:
             options.wrong_call(
                 f"{output} would be overwritten, but it is to be read; give another name for what is written"
             )
-    if "log" in options and _same_file(options.log, options.output):
-        options.wrong_call(f"the log and the model cannot both be {options.output}")
+    for name in _given(options, ("log", "checkpoint")):
+        if _same_file(getattr(options, name), options.output):
+            options.wrong_call(f"the {name} and the model cannot both be {options.output}")
 
 
 def _same_file(path: str, other: str) -> bool:

@@ -342,6 +342,7 @@ def test_a_job_of_a_model_that_is_trained_further_is_resumed(
         (["--checkpoint-every", "5m"], "--checkpoint-every: where are the checkpoints?"),
         (["--checkpoint", "c", "--checkpoint-every", "5"], "expected a duration with its unit"),
         (["--checkpoint", "-"], "standard output (-) takes no model, log or checkpoint"),
+        (["--checkpoint", "x/../m"], "the checkpoint and the model cannot both be m"),
         (["--time-limit", "0s"], "expected a duration above 0"),
         (["--time-limit", "soon"], "expected a duration with its unit"),
         (["--valid-tokens", "5"], "there is no validation text"),

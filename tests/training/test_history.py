@@ -119,8 +119,9 @@ def test_a_log_goes_on_where_it_was_marked(tmp_path: Path) -> None:
             assert not log.is_new
             lines_of(log, range(3, 5))
     with path.open("ab") as file:
-        file.write(b'{"event": "li')
+        file.write(b'{"event": "line", "number": 99, "word": "very long"}\n' * 9 + b'{"event": "li')
     with Log(path, mark) as log:
+        assert len(read(path)) == 3
         lines_of(log, range(3, 8))
         mark = log.mark()
     with Log(path, mark) as log:

@@ -30,7 +30,12 @@ KINDS: dict[str, tuple[type[NeuralModel], dict[str, Any]]] = {
     "nnlm": (NNLM, {"batch_size": 25}),
     "rnnlm": (RNNLM, {"batch_size": 3, "bptt_len": 9}),
 }
-EPOCHS = 3
+EPOCHS = 4
+RECIPES: dict[str, dict[str, Any]] = {
+    "adam": {"schedule": "cosine"},
+    "adagrad": {"schedule": "halving", "learning_rate": 0.3},  # so fast that validation stalls
+    "sgd": {"schedule": "constant", "learning_rate": 0.5, "momentum": 0.5},
+}
 TIMES = {"tokens_per_second", "seconds"}
 
 
@@ -101,34 +106,29 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Any, Any
         results: dict[Any, Any] = {}
         for kind in KINDS:
             for context in ("sentence", "continuous"):
-                for schedule, optimizer in (("cosine", "adam"), ("halving", "adagrad"), ("constant", "sgd")):
-                    options = {"schedule": schedule, "optimizer": optimizer} | MOMENTUM.get(optimizer, {})
-                    job = Job(tmp_path_factory.mktemp("whole"), kind, context, **options)
-                    history = job.start()
-                    results[kind, context, schedule, optimizer] = job.result(), history
+                for optimizer, recipe in RECIPES.items():
+                    job = Job(tmp_path_factory.mktemp("whole"), kind, context, optimizer=optimizer, **recipe)
+                    history = job.start(checkpoint_every=1000)
+                    results[kind, context, optimizer] = job.result(), history
+            assert [epoch.best for epoch in results[kind, "continuous", "adagrad"][1].epochs][1:3] != [True, True]
         yield results
 
 
-MOMENTUM: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.5, "learning_rate": 0.5}}
-RECIPES = [("cosine", "adam"), ("halving", "adagrad"), ("constant", "sgd")]
-
-
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_a_run_that_is_killed_at_any_steps_comes_to_the_same(
     tmp_path_factory: pytest.TempPathFactory, finished: dict[Any, Any], data: st.DataObject
 ) -> None:
     kind, context = data.draw(st.sampled_from(sorted(KINDS))), data.draw(st.sampled_from(["sentence", "continuous"]))
-    schedule, optimizer = data.draw(st.sampled_from(RECIPES))
-    options = {"schedule": schedule, "optimizer": optimizer} | MOMENTUM.get(optimizer, {})
-    job = Job(tmp_path_factory.mktemp("killed"), kind, context, **options)
+    optimizer = data.draw(st.sampled_from(sorted(RECIPES)))
+    job = Job(tmp_path_factory.mktemp("killed"), kind, context, optimizer=optimizer, **RECIPES[optimizer])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fastlm.training.history.STEPS_PER_LINE", 1)
         rare(patch, data.draw(st.lists(st.booleans(), min_size=1, max_size=9).filter(any)))
         for kill_at in data.draw(st.lists(st.integers(1, 40), max_size=4)):
             job.start(kill_at, resume=True)
         history = job.start(resume=True)
-    expected, whole = finished[kind, context, schedule, optimizer]
+    expected, whole = finished[kind, context, optimizer]
     assert job.result() == expected
     assert [epoch.best for epoch in history.epochs] == [epoch.best for epoch in whole.epochs]
     assert (history.ended, history.report) == (whole.ended, whole.report)
@@ -142,7 +142,7 @@ def test_threads_and_names_may_be_others(tmp_path: Path, finished: dict[Any, Any
     job.checkpoints, job.output = tmp_path / "elsewhere", tmp_path / "other"
     job.start(9, resume=True, threads=2, checkpoint_every=1000)
     job.start(resume=True, threads=3)
-    assert job.result() == finished[kind, "continuous", "cosine", "adam"][0]
+    assert job.result() == finished[kind, "continuous", "adam"][0]
 
 
 @pytest.mark.parametrize("place", ["fastlm.training.checkpoints.write_tensors", "fastlm.modelfile.write_tensors"])
@@ -166,7 +166,7 @@ def test_a_kill_while_something_is_written(
     with job.log.open("ab") as log:
         log.write(b'{"event": "step", "step": 99')
     job.start(resume=True)
-    assert job.result() == finished["rnnlm", "continuous", "cosine", "adam"][0]
+    assert job.result() == finished["rnnlm", "continuous", "adam"][0]
     assert not list(job.checkpoints.glob("*.tmp"))
 
 
@@ -181,7 +181,7 @@ def test_a_damaged_checkpoint_costs_only_time(
         job.start(resume=True)
     assert "going back to the checkpoint before it" in caplog.text
     assert "resumed from" in caplog.text
-    assert job.result() == finished["rnnlm", "continuous", "cosine", "adam"][0]
+    assert job.result() == finished["rnnlm", "continuous", "adam"][0]
 
 
 def test_a_run_that_has_ended_stays_so(tmp_path: Path, finished: dict[Any, Any]) -> None:
@@ -189,7 +189,7 @@ def test_a_run_that_has_ended_stays_so(tmp_path: Path, finished: dict[Any, Any])
     job.start()
     job.output.unlink()
     history = job.start(1, resume=True)  # no step is done that could be the last
-    expected, whole = finished["rnnlm", "continuous", "cosine", "adam"]
+    expected, whole = finished["rnnlm", "continuous", "adam"]
     assert job.result() == expected
     assert history.ended == "finished"
     assert history.report == whole.report
@@ -271,8 +271,8 @@ def test_another_model_and_other_texts_are_named(tmp_path: Path) -> None:
         trainer.fit(Corpus.from_ids(changed, VOCABULARY), VALID, epochs=EPOCHS)
     with pytest.raises(ValueError, match=r"run: validation text is not given, there 100 tokens"):
         trainer.fit(TRAIN, epochs=EPOCHS)
-    with pytest.raises(ValueError, match=r"run: epochs is 4, there 3\."):
-        trainer.fit(TRAIN, VALID, epochs=4)
+    with pytest.raises(ValueError, match=r"run: epochs is 5, there 4\."):
+        trainer.fit(TRAIN, VALID, epochs=5)
 
 
 def test_another_log_is_not_cut(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_nothing(
     monkeypatch.setattr("fastlm.training.checkpoints.write_tensors", full_now_and_then)
     job.start()
     assert "no checkpoint was written at step 3: cannot write 'checkpoint': No space left" in caplog.text
-    assert job.result() == finished["rnnlm", "continuous", "cosine", "adam"][0]
+    assert job.result() == finished["rnnlm", "continuous", "adam"][0]
 
 
 def test_a_best_model_that_cannot_be_written_says_where_to_go_on(
@@ -342,7 +342,7 @@ def test_a_best_model_that_cannot_be_written_says_where_to_go_on(
             job.start()
     assert caught.value.errno == errno.ENOSPC
     job.start(resume=True)
-    assert job.result() == finished["rnnlm", "continuous", "cosine", "adam"][0]
+    assert job.result() == finished["rnnlm", "continuous", "adam"][0]
 
 
 @pytest.mark.parametrize("step", [1, 13, 20, 40])
@@ -366,9 +366,10 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, finished: dict[Any, Any], st
     assert history.ended == "interrupted"
     assert log_lines(job.log)[-1]["ended"] == "interrupted"
     assert fastlm.load(job.output).info["training"].get("epoch") == (history.best and history.best.epoch)
-    assert len(list(job.checkpoints.glob("checkpoint-*"))) == 1
+    (checkpoint,) = job.checkpoints.glob("checkpoint-*")
+    assert json.loads(read_tensors(checkpoint).metadata["state"])["learner"]["step"] == step
     job.start(resume=True)
-    assert job.result() == finished["rnnlm", "continuous", "cosine", "adam"][0]
+    assert job.result() == finished["rnnlm", "continuous", "adam"][0]
 
 
 def test_an_interruption_while_validating_keeps_the_epoch(
@@ -397,7 +398,7 @@ def test_an_interruption_while_validating_keeps_the_epoch(
     assert state["learner"]["step"] == 2 * steps_an_epoch
     assert job.start(1, resume=True).epochs[1].step == 2 * steps_an_epoch  # validated before the next step
     job.start(resume=True)
-    assert job.result() == finished["rnnlm", "continuous", "cosine", "adam"][0]
+    assert job.result() == finished["rnnlm", "continuous", "adam"][0]
 
 
 # Validation on a part
