@@ -287,9 +287,9 @@ def _contents(corpus: "Corpus") -> str:
 
 
 def _make_model(options: argparse.Namespace, vocabulary: "Vocabulary") -> "NeuralModel":
-    from fastlm.models import ARCHITECTURES
+    from fastlm.models import NETWORKS
 
-    return ARCHITECTURES[options.architecture](vocabulary, **_given(options, MODEL_OPTIONS))
+    return NETWORKS[options.architecture](vocabulary, **_given(options, MODEL_OPTIONS))
 
 
 def _fit(options: argparse.Namespace, model: "NeuralModel", text: "Corpus", valid: "Corpus | None") -> "History":
