@@ -38,9 +38,14 @@ def add_parser(verbs: Parsers) -> None:
     """Add the verb to the command line, with one parser for each kind of model."""
     purpose = "train a model on a text"
     parser = verbs.add_parser("train", help=purpose, description="Train a model on a text.", allow_abbrev=False)
-    kinds = parser.add_subparsers(title="kinds of models", metavar="nnlm|rnnlm", dest="architecture", required=True)
+    kinds = parser.add_subparsers(
+        title="kinds of models", metavar="nnlm|rnnlm|ngram", dest="architecture", required=True
+    )
     _add_nnlm(kinds)
     _add_rnnlm(kinds)
+    from fastlm.cli.train_ngram import add_kind  # which builds on this module
+
+    add_kind(kinds)
 
 
 def _add_nnlm(kinds: Parsers) -> None:
