@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import ngram
 import quality
 import speed
 
-BENCHES = {"quality": quality, "speed": speed}
+BENCHES = {"quality": quality, "speed": speed, "ngram": ngram}
 
 
 def main() -> int:
