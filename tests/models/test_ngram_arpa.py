@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tries import draw_ngrams, log10_prob
 
@@ -80,6 +80,7 @@ def test_the_order_of_the_lines_says_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@settings(deadline=None)
 @given(
     text=st.lists(
         st.lists(st.sampled_from(["x", "y", "고", "<unk>"]), min_size=1, max_size=6).map(" ".join), min_size=1
@@ -214,6 +215,7 @@ def test_a_model_without_smoothing_has_no_such_form(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_damaged_files_never_crash(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.arpa"

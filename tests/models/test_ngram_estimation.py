@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_ngram import NGramOracle
 
 from fastlm.data import sample_text
+from fastlm.errors import DataError
 from fastlm.models import NGramLM
 from fastlm.models.ngram_estimation import FALLBACK_DISCOUNTS, kneser_ney_discounts
 from fastlm.text.corpus import Corpus
@@ -56,6 +57,7 @@ TEXTS = st.lists(st.lists(st.sampled_from("aaaabbbccdef"), max_size=9).map(" ".j
 
 
 @pytest.mark.filterwarnings("ignore")
+@settings(deadline=None)
 @given(text=TEXTS, order=st.integers(1, 5), smoothing=st.sampled_from(["kneser-ney", "none"]), context=st.text("abcz"))
 def test_every_probability_is_the_oracles(text: list[str], order: int, smoothing: str, context: str) -> None:
     text = [line for line in text if line]
@@ -92,6 +94,14 @@ def test_an_open_last_sentence_has_no_end(english_lines: list[str]) -> None:
     model = NGramLM(vocabulary, order=2, smoothing="none").fit(Corpus.from_ids(ids[:3], vocabulary))  # the cat sat
     assert model.score("the cat").tokens[1].log_prob == 0
     assert model.next_log_probs("the cat sat").max() == -math.inf
+
+
+def test_ids_that_a_damaged_corpus_has(english_lines: list[str]) -> None:
+    vocabulary = Vocabulary.build(english_lines)
+    for id in (len(vocabulary), 60_000):
+        corpus = Corpus(np.array([2, id, 1], np.uint16), vocabulary, num_sentences=1, num_unknown=0)  # nobody checks
+        with pytest.raises(DataError, match=f"the corpus has the id {id}, expected 0 to {len(vocabulary) - 1}"):
+            NGramLM(vocabulary).fit(corpus)
 
 
 # KenLM
