@@ -122,8 +122,8 @@ def _count(corpus: Corpus, order: int) -> list[Counted]:
     unigrams.counts = np.bincount(corpus.ids, minlength=len(words)).astype(np.int32)
     if len(unigrams.counts) > len(words) or unigrams.counts[start_id] > 0:
         raise DataError(
-            f"the corpus has the id {int(corpus.ids.max())}, expected 0 to {start_id - 1}, those of its vocabulary; it is "
-            "damaged: encode the text again"
+            f"the corpus has the id {int(corpus.ids.max())}, expected 0 to {start_id - 1}, those of its vocabulary; "
+            "it is damaged: encode the text again"
         )
     counted = [unigrams]
     text = np.empty(corpus.num_tokens + corpus.num_sentences, np.int32)
