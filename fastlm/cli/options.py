@@ -32,8 +32,8 @@ def add_errors(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def whole_number(minimum: int) -> Callable[[str], int]:
-    """Return a converter for whole numbers of at least `minimum`."""
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Return a converter for whole numbers of at least `minimum` and at most `maximum`."""
 
     def convert(value: str) -> int:
         try:
@@ -42,6 +42,8 @@ def whole_number(minimum: int) -> Callable[[str], int]:
             number = minimum - 1
         if number < minimum:
             raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, got {value!r}")
+        if maximum is not None and number > maximum:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at most {maximum}, got {value!r}")
         return number
 
     return convert

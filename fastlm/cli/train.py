@@ -40,8 +40,13 @@ def add_parser(verbs: Parsers) -> None:
     """Add the verb to the command line, with one parser for each kind of model."""
     purpose = "train a model on a text"
     parser = verbs.add_parser("train", help=purpose, description="Train a model on a text.", allow_abbrev=False)
-    kinds = parser.add_subparsers(title="kinds of models", metavar="nnlm|rnnlm", dest="architecture", required=True)
+    kinds = parser.add_subparsers(
+        title="kinds of models", metavar="nnlm|rnnlm|ngram", dest="architecture", required=True
+    )
     add_kinds(kinds, train)
+    from fastlm.cli.train_ngram import add_kind  # which builds on this module
+
+    add_kind(kinds)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -232,9 +237,9 @@ def _contents(corpus: "Corpus") -> str:
 
 
 def _make_model(options: argparse.Namespace, vocabulary: "Vocabulary") -> "NeuralModel":
-    from fastlm.models import ARCHITECTURES
+    from fastlm.models import NETWORKS
 
-    return ARCHITECTURES[options.architecture](vocabulary, **_given(options, MODEL_OPTIONS))
+    return NETWORKS[options.architecture](vocabulary, **_given(options, MODEL_OPTIONS))
 
 
 def _fit(

@@ -64,9 +64,14 @@ class LanguageModel(ABC):
     config: dict[str, Any]
     info: dict[str, Any]
 
+    @classmethod
+    @abstractmethod
+    def from_contents(cls, contents: ModelContents) -> Self:
+        """Build the model that a model file describes, over the file's own arrays."""
+
     @property
     @abstractmethod
-    def parameters(self) -> dict[str, FloatArray]:
+    def parameters(self) -> dict[str, NDArray[Any]]:
         """All that was learned, as named arrays: the model's own, not copies."""
 
     @property
@@ -166,6 +171,20 @@ class LanguageModel(ABC):
     def similar(self, word: str, k: int = 10) -> list[similarity.Neighbour]:
         """Return the k nearest words by cosine; see `fastlm.inference.similarity.similar`."""
         return similarity.similar(self, word, k)
+
+    def _check_id(self, id: int) -> int:
+        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
+            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
+        return int(id)
+
+    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
+        if len(ids):
+            self._check_id(int(ids.min()))
+            self._check_id(int(ids.max()))
+        return ids.astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,20 +348,6 @@ class NeuralModel(LanguageModel):
         if waiting is not None:
             waiting[0].workspace.workers.finish()
             yield _events(*waiting)
-
-    def _check_id(self, id: int) -> int:
-        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
-            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
-        return int(id)
-
-    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
-        if len(ids):
-            self._check_id(int(ids.min()))
-            self._check_id(int(ids.max()))
-        return ids.astype(np.int32)
 
 
 def _events(batch: Batch, log_probs: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
