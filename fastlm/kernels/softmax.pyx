@@ -104,8 +104,8 @@ def softmax_forward_backward(
 def softmax_backward_weight(
     real[:, ::1] dweight, real[::1] dbias, double[::1] squares, const real[:, :, ::1] exps,
     const real[:, :, ::1] shifts, const real[:, ::1] log_norms, const real[:, ::1] hidden, const int[::1] targets,
-    real[:, :, ::1] rows, real[:, ::1] scales, real[:, ::1] lanes, double factor, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop,
-    bint accumulate,
+    real[:, :, ::1] rows, real[:, ::1] scales, real[:, ::1] lanes, double factor, Py_ssize_t block,
+    Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ):
     """Gradient of `-factor * sum(log_probs)` with respect to some blocks of the output table.
 

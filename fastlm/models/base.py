@@ -65,9 +65,14 @@ class LanguageModel(ABC):
     config: dict[str, Any]
     info: dict[str, Any]
 
+    @classmethod
+    @abstractmethod
+    def from_contents(cls, contents: ModelContents) -> Self:
+        """Build the model that a model file describes, over the file's own arrays."""
+
     @property
     @abstractmethod
-    def parameters(self) -> dict[str, FloatArray]:
+    def parameters(self) -> dict[str, NDArray[Any]]:
         """All that was learned, as named arrays: the model's own, not copies."""
 
     @property
@@ -201,6 +206,20 @@ class LanguageModel(ABC):
         """Return the k nearest words by cosine; see `fastlm.inference.similarity.similar`."""
         return similarity.similar(self, word, k)
 
+    def _check_id(self, id: int) -> int:
+        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
+            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
+        return int(id)
+
+    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
+        if len(ids):
+            self._check_id(int(ids.min()))
+            self._check_id(int(ids.max()))
+        return ids.astype(np.int32)
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -321,6 +340,10 @@ class NeuralModel(LanguageModel):
         num_events : int
         """
 
+    def carried(self, batch_size: int, workspace: Workspace) -> dict[str, FloatArray]:
+        """Return what a training batch leaves to the next one, as named arrays of the workspace; here nothing."""
+        return {}
+
     def token_log_probs(
         self,
         corpus: Corpus,
@@ -394,20 +417,6 @@ class NeuralModel(LanguageModel):
         if waiting is not None:
             waiting[0].workspace.workers.finish()
             yield _events(*waiting)
-
-    def _check_id(self, id: int) -> int:
-        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
-            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
-        return int(id)
-
-    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
-        if len(ids):
-            self._check_id(int(ids.min()))
-            self._check_id(int(ids.max()))
-        return ids.astype(np.int32)
 
 
 def _events(batch: Batch, log_probs: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
