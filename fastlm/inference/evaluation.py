@@ -46,7 +46,7 @@ def check_no_nan(log_probs: ArrayLike) -> None:
 
 @dataclass(frozen=True)
 class Report:
-    """How well a model predicts a text.
+    r"""How well a model predicts a text.
 
     A token is an event that is predicted: every word, and the `</s>` that closes each sentence. A word outside
     of the vocabulary is the event `<unk>`. Log-probabilities are natural (nats). What the text's length would be
@@ -179,7 +179,7 @@ class Report:
             context_note = "across sentences, the whole text in one stream"
         else:
             context_note = f"across sentences, the text in {self.num_streams} streams, each begun without history"
-        scores = ("exact", "sum to one") if self.normalised else ("approximate", "not normalised, do not quite sum to one")
+        scores = ("exact", "sum to one") if self.normalised else ("approximate", "not normalised: sum to nearly one")
         norms = []
         if self.log_norm_mean is not None:
             note = f"mean before normalisation; 99 % of the tokens up to {self.log_norm_99:.3f}"
@@ -251,8 +251,8 @@ def evaluate(
     num_streams = _fitting_streams(whole_number("num_streams", num_streams, minimum=1), model.context, corpus)
     if not normalised and not model.self_normalised:
         raise ValueError(
-            "the model's scores are probabilities only when they are normalised; leave normalised as it is, True (a model "
-            "with output 'sampled' or 'nce' can do without)"
+            "the model's scores are probabilities only when they are normalised; leave out normalised=False "
+            "(--unnormalised): only models with output 'sampled' or 'nce' can do without"
         )
     score = model.token_log_probs if normalised else model.token_scores
     with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:

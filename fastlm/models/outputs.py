@@ -80,16 +80,14 @@ def _checked(kind: str, options: Mapping[str, Any], vocab_size: int) -> dict[str
             users = " and ".join(map(repr, USED_BY[name]))
             raise ValueError(f"{name} is {value!r}, but output {kind!r} does not use it, only {users}; leave it out")
     if "num_samples" in options:
-        checked["num_samples"] = whole_number(
-            "num_samples", options["num_samples"], minimum=1, maximum=MAX_SAMPLES
-        )
+        checked["num_samples"] = whole_number("num_samples", options["num_samples"], minimum=1, maximum=MAX_SAMPLES)
     for name in ("noise_power", "self_normalising"):
         if name in options:
             checked[name] = real_number(name, options[name])
             if checked[name] < 0:
                 raise ValueError(f"{name} is {options[name]}, expected at least 0")
     if "num_classes" in options:
-        checked["num_classes"] = whole_number("num_classes", options["num_classes"], minimum=1)
+        checked["num_classes"] = whole_number("num_classes", options["num_classes"], minimum=2)
     if "cutoffs" in options:
         checked["cutoffs"] = _checked_cutoffs(options["cutoffs"], vocab_size)
     return checked

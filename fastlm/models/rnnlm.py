@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.models.base import EVALUATION_ROWS, Batch, NeuralModel
+from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, make_output
 from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
 from fastlm.nn.parallel import Workers

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,9 +115,7 @@ class AdaptiveSoftmax(OutputLayer):
 class _Tail(OutputLayer):
     """softmax(W U h + b) over the words of a tail."""
 
-    def __init__(
-        self, name: str, hidden_size: int, width: int, source: ParameterSource, counts: NDArray[np.float64]
-    ) -> None:
+    def __init__(self, name: str, hidden_size: int, width: int, source: ParameterSource, counts: NDArray[Any]) -> None:
         self.projection = source.uniform(f"{name}.projection", (width, hidden_size), hidden_size**-0.5)
         self.words = Softmax(name, width, len(counts), source, counts)
         super().__init__(name, [self.projection, *self.words.parameters], vocab_size=len(counts))

@@ -64,7 +64,8 @@ class Sampled(Softmax):
     @cached_property
     def _inclusion(self) -> NDArray[np.float64]:
         """Probability of each word that it is among the samples."""
-        return -np.expm1(self.num_samples * np.log1p(-self._noise))
+        inclusion: NDArray[np.float64] = -np.expm1(self.num_samples * np.log1p(-self._noise))
+        return inclusion
 
     @property
     @abstractmethod
@@ -183,7 +184,8 @@ class SampledSoftmax(Sampled):
 
     @cached_property
     def _corrections(self) -> FloatArray:
-        return -np.log(self._inclusion).astype(self.weight.value.dtype)
+        corrections: FloatArray = -np.log(self._inclusion).astype(self.weight.value.dtype)
+        return corrections
 
     def _learn(self, tokens: "_Tokens", samples: "_Samples", factor: float) -> None:
         kernels.sampled_softmax_forward_backward(
@@ -221,7 +223,8 @@ class NCE(Sampled):
 
     @cached_property
     def _corrections(self) -> FloatArray:
-        return -np.log(self.num_samples * self._noise).astype(self.weight.value.dtype)
+        corrections: FloatArray = -np.log(self.num_samples * self._noise).astype(self.weight.value.dtype)
+        return corrections
 
     def _learn(self, tokens: "_Tokens", samples: "_Samples", factor: float) -> None:
         draws = self.num_samples * self._noise[samples.ids] / self._inclusion[samples.ids]

@@ -1,5 +1,7 @@
 """The full softmax over the vocabulary with cross-entropy, exactly normalised."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +25,7 @@ class Softmax(OutputLayer):
     ----------
     hidden_size, vocab_size : int
         H and V.
-    counts : (V,) int array, optional
+    counts : (V,) array, optional
         Frequencies of the words; the bias then starts at the log of their unigram probabilities, which spares the
         training from having to find them.
     """
@@ -34,7 +36,7 @@ class Softmax(OutputLayer):
         hidden_size: int,
         vocab_size: int,
         source: ParameterSource,
-        counts: NDArray[np.int64] | None = None,
+        counts: NDArray[Any] | None = None,
     ) -> None:
         smoothed = np.ones(vocab_size) if counts is None else counts + 1.0
         self.weight = source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
