@@ -136,6 +136,82 @@ def _events(targets: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return events, targets[events]
 
 
+def class_log_probs(
+    hidden: Array, classes: ArrayLike, class_weight: Array, class_bias: Array, weight: Array, bias: Array
+) -> Array:
+    """Return log P(class | h) + log P(word | class, h), (N, V), for words of these `classes` (V,) (Goodman 2001)."""
+    classes = np.asarray(classes)
+    log_probs = log_softmax(linear_forward(hidden, class_weight, class_bias))[:, classes]
+    for k in np.unique(classes):
+        words = classes == k
+        log_probs[:, words] += log_softmax(linear_forward(hidden, weight[words], bias[words]))
+    return log_probs
+
+
+def adaptive_log_probs(
+    hidden: Array, head_weight: Array, head_bias: Array, tails: Sequence[tuple[Array, Array, Array]]
+) -> Array:
+    """Return log-probabilities (N, V) of words by frequency, under an adaptive softmax (Grave et al. 2017).
+
+    The last rows of the head are the tails, each of which is (projection, weight, bias).
+    """
+    head = log_softmax(linear_forward(hidden, head_weight, head_bias))
+    first = head.shape[1] - len(tails)
+    parts = [head[:, :first]]
+    for i, (projection, weight, bias) in enumerate(tails):
+        within = log_softmax(linear_forward(linear_forward(hidden, projection), weight, bias))
+        parts.append(head[:, [first + i]] + within)
+    return np.concatenate(parts, axis=1)
+
+
+def sampled_softmax_loss(
+    hidden: Array,
+    targets: ArrayLike,
+    weight: Array,
+    bias: Array,
+    samples: Sequence[int],
+    inclusion: Array,
+    penalty: float = 0.0,
+) -> float:
+    """Summed cross-entropy among the target and the samples (Jean et al. 2015), with Devlin's penalty (2014).
+
+    Every word's logit is corrected by -log of its probability to be among the samples, `inclusion` (V,). The penalty is
+    on the squared logarithm of Z, of which exp(logit) / inclusion over the samples, and exp(logit) of the target, which
+    is always there, are an unbiased estimate (Bengio & Senecal 2008).
+    """
+    loss = 0.0
+    for i, target in zip(*_events(targets), strict=True):
+        logits = linear_forward(hidden[i], weight, bias)
+        others = [word for word in samples if word != target]
+        corrected = logits - np.log(inclusion)
+        loss -= log_softmax(corrected[[target, *others]])[0]
+        estimate = np.exp(logits[target]) + (np.exp(logits[others]) / inclusion[others]).sum()
+        loss += penalty * np.log(estimate) ** 2
+    return float(loss)
+
+
+def nce_loss(
+    hidden: Array,
+    targets: ArrayLike,
+    weight: Array,
+    bias: Array,
+    samples: Sequence[int],
+    draws: Sequence[float],
+    expected: Array,
+) -> float:
+    """Noise-contrastive estimation (Gutmann & Hyvarinen 2010; Mnih & Teh 2012), summed over the events.
+
+    ``-log s(x_w) - sum over the noise of log s(-x_v)``, with ``x_v = logit_v - log(K q(v))`` and Z taken as 1; `expected`
+    (V,) is K q, and a sample stands for so many `draws` of the noise.
+    """
+    loss = 0.0
+    for i, target in zip(*_events(targets), strict=True):
+        x = linear_forward(hidden[i], weight, bias) - np.log(expected)
+        loss += np.log1p(np.exp(-x[target]))
+        loss += sum(number * np.log1p(np.exp(x[word])) for word, number in zip(samples, draws, strict=True))
+    return float(loss)
+
+
 # Models
 
 

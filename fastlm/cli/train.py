@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.output import print_json
+from fastlm.cli.output_layer import check_output_layer, chosen_output_layer, with_counts
 from fastlm.cli.termination import Terminated, termination
 from fastlm.cli.train_options import VOCAB_SIZE, add_kinds
 
@@ -58,7 +59,7 @@ def train(options: argparse.Namespace) -> None:
     with termination():
         initial = None if options.init is None else _load_initial(options)
         text, valid = _read(options, say, None if initial is None else initial.vocabulary)
-        model = initial or _make_model(options, text.vocabulary)
+        model = initial or _make_model(options, text)
         arrays = model.parameters.values()
         say(
             f"{options.architecture}: {sum(array.size for array in arrays):,} parameters, "
@@ -109,6 +110,7 @@ def _check_call(options: argparse.Namespace) -> None:
             options.wrong_call(
                 f"argument --{name.replace('_', '-')}: where are the checkpoints? give --checkpoint DIRECTORY"
             )
+    check_output_layer(options)
     if "valid_tokens" in options and options.valid is None:
         options.wrong_call("argument --valid-tokens: there is no validation text; give --valid FILE")
     if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
@@ -169,7 +171,7 @@ def _load_initial(options: argparse.Namespace) -> "NeuralModel":
     from fastlm.models import load
 
     model = load(options.init)
-    given = {"architecture": options.architecture} | _given(options, MODEL_OPTIONS)
+    given = {"architecture": options.architecture} | _model_arguments(options)
     given.pop("seed", None)  # the text has an order and dropout has masks, also when no parameter is drawn
     for name, value in given.items():
         found = {"architecture": model.architecture, **model.config}.get(name)
@@ -236,10 +238,16 @@ def _contents(corpus: "Corpus") -> str:
     return f"{num_words:,} words in {corpus.num_sentences:,} sentences, {unknown:.2f} % of them unknown"
 
 
-def _make_model(options: argparse.Namespace, vocabulary: "Vocabulary") -> "NeuralModel":
+def _make_model(options: argparse.Namespace, text: "Corpus") -> "NeuralModel":
     from fastlm.models import NETWORKS
 
-    return NETWORKS[options.architecture](vocabulary, **_given(options, MODEL_OPTIONS))
+    vocabulary = with_counts(text.vocabulary, text) if "output_layer" in options else text.vocabulary
+    return NETWORKS[options.architecture](vocabulary, **_model_arguments(options))
+
+
+def _model_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Those of the model's arguments that the caller has given."""
+    return _given(options, MODEL_OPTIONS) | chosen_output_layer(options)
 
 
 def _fit(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastlm.cli.options import add_errors, duration, positive_duration, positive_float, share, tokenizer, whole_number
+from fastlm.cli.output_layer import add_output_layer
 
 __all__ = ["VOCAB_SIZE", "add_kinds"]
 
@@ -63,7 +64,7 @@ def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.Argum
     parser.add_argument(
         "--init", metavar="MODEL", default=None, help="train this model further, with its words, tokenizer and sizes"
     )
-    parser.add_argument("-o", "--output", metavar="MODEL", required=True, help="the model file to write")
+    parser.add_argument("-o", "--model", dest="output", metavar="MODEL", required=True, help="the model file to write")
     parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each epoch and every 100th step")
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")
@@ -128,6 +129,7 @@ def _add_model_options(
         choices=("sentence", "continuous"),
         help=f"whether each line is a text by itself, or the text runs on ({context})",
     )
+    add_output_layer(parser)
     return group
 
 
