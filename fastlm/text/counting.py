@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.errors import DataError
-from fastlm.text.scan.scanner import Counter
+from fastlm.text.scan.counter import Counter
 from fastlm.text.source import TextReader, TextSource
 from fastlm.text.tokenizer import Tokenizer
 from fastlm.text.wordlist import NUM_SPECIALS, most_frequent, pack, unpack

@@ -143,7 +143,7 @@ def test_lines_are_read_when_they_are_needed() -> None:
 
 
 def test_a_scan_says_what_it_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    from fastlm.text.scan.scanner import Counter
+    from fastlm.text.scan.counter import Counter
     from fastlm.text.tokenizer import make_tokenizer
 
     for tokenizer in ("whitespace", "word"):
