@@ -73,6 +73,8 @@ class TensorWriter:
         What is known at the start.
     others : mapping of str to array, optional
         Tensors that are known at the start.
+    temporary_in : str or path-like, optional
+        See `atomic_write`.
 
     Attributes
     ----------
@@ -97,12 +99,15 @@ class TensorWriter:
         dtype: DTypeLike,
         metadata: Mapping[str, str] | None = None,
         others: Mapping[str, NDArray[Any]] | None = None,
+        *,
+        temporary_in: Source | None = None,
     ) -> None:
         self.path = path
         self.name = name
         self.dtype = stored_dtype(name, np.dtype(dtype))
         self.metadata = dict(metadata or {})
         self.size = 0
+        self._temporary_in = temporary_in
         self._others = _stored(others or {})
         self._checksums = {other: checksum(_bytes_of(array)) for other, array in self._others.items()}
         self._checksum = checksum(b"")
@@ -159,7 +164,7 @@ class TensorWriter:
 
     @contextmanager
     def _writing(self) -> Iterator[Self]:
-        with atomic_write(self.path) as self._file:
+        with atomic_write(self.path, temporary_in=self._temporary_in) as self._file:
             yield self
             header = self._header(self._room)
             if len(header) > self._room:

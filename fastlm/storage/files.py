@@ -265,7 +265,7 @@ class _TemporaryFile(io.FileIO):
 
 
 @contextmanager
-def atomic_write(path: Source) -> Iterator[BinaryIO]:
+def atomic_write(path: Source, *, temporary_in: Source | None = None) -> Iterator[BinaryIO]:
     """Write a file so that `path` holds, at every moment, either all that it held before or all of the new.
 
     The bytes go to a temporary file in the same directory, reach the disk, and only then take the name of `path`. If
@@ -277,6 +277,8 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
     ----------
     path : str or path-like
         The file to write.
+    temporary_in : str or path-like, optional
+        Another directory, of the same file system, for the temporary file.
 
     Yields
     ------
@@ -289,7 +291,8 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
         If the file cannot be written; the old one is then untouched.
     """
     target, mode = _writable_target(path)
-    temporary = target.with_name(f".fastlm-{secrets.token_hex(8)}.tmp")
+    folder = target.parent if temporary_in is None else Path(temporary_in)
+    temporary = folder / f".fastlm-{secrets.token_hex(8)}.tmp"
     try:
         with system_failures("write", path):
             raw = _TemporaryFile(temporary, path, 0o666 if mode is None else mode)
