@@ -1,7 +1,7 @@
 """Text as ids, held in memory or memory-mapped on disk."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -11,9 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from fastlm.errors import DataError
 from fastlm.storage import Source
 from fastlm.text.corpusfile import counts_entry, id_type, open_corpus_writer, read_corpus, write_corpus
+from fastlm.text.counting import PackedWords, check_limits, keep_words
+from fastlm.text.preparation import Preparation
 from fastlm.text.scan.fill import sentence_ends
 from fastlm.text.scan.scanner import Encoder
 from fastlm.text.source import TextReader, TextSource
+from fastlm.text.tokenizer import TokenizerChoice, make_tokenizer
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["Corpus"]
@@ -23,7 +26,7 @@ __all__ = ["Corpus"]
 class Corpus:
     """A text as one stream of ids, in which ``</s>`` closes every sentence.
 
-    Made by `encode`, `open` or `from_ids`.
+    Made by `prepare`, `encode`, `open` or `from_ids`.
 
     Attributes
     ----------
@@ -110,6 +113,91 @@ class Corpus:
             for block in blocks:
                 writer.append(block)
             writer.metadata.update(counts_entry(_counts(reader, encoder)))
+        return cls.open(path, vocabulary, verify=False)
+
+    @classmethod
+    def prepare(
+        cls,
+        sources: Source | Sequence[Source],
+        path: Source,
+        *,
+        vocabulary: Vocabulary | None = None,
+        max_size: int | None = None,
+        min_count: int = 1,
+        tokenizer: TokenizerChoice = "whitespace",
+        lower_case: bool = False,
+        errors: str = "strict",
+        workers: int = 1,
+        progress: bool = False,
+    ) -> Self:
+        r"""Make a corpus file, with its vocabulary, of texts of any size, and map it.
+
+        The text is read once: words are numbered and counted, by several workers if wanted; then the vocabulary is
+        chosen, and the numbers become ids. Memory is bounded by the number of different words. The file is the same,
+        byte for byte, for any number of workers.
+
+        While this runs, the numbers (four bytes a token) lie in a folder named like the corpus, with ``.unfinished``
+        behind it. A run that was stopped, in whatever way, leaves it there, and the next call goes on with it, if files
+        and tokenizer are the same as before; vocabulary, `workers` and, where all text was valid, `errors` may change.
+
+        Parameters
+        ----------
+        sources : str, path-like, or sequence of them
+            Files (plain, .gz, .xz, .zst), patterns, folders (all files below them, in the order of their names); "-"
+            is standard input, of which a stopped run keeps nothing. Files are read in the order in which they stand.
+        path : str or path-like
+            The corpus file to write.
+        vocabulary : Vocabulary, optional
+            Take this one, with its tokenizer, and choose none.
+        max_size, min_count, tokenizer, lower_case
+            For the vocabulary, as in `Vocabulary.build`.
+        errors : {"strict", "replace", "skip"}
+            What to do about invalid UTF-8 and NUL: raise DataError, put U+FFFD in their place, or leave out the line.
+        workers : int, default 1
+            Parts of the text that are read side by side: by threads for the tokenizer "whitespace", which is compiled,
+            and by processes for others. A script that wants processes must guard its own start by ``if __name__ ==
+            "__main__"``, as always with `multiprocessing`.
+        progress : bool, default False
+            Show how far it has come, on standard error.
+
+        Returns
+        -------
+        Corpus
+
+        Raises
+        ------
+        DataError
+            If the text cannot be used, holds no word, or was changed while it was read.
+        FileError
+            If a file cannot be read or written.
+        ValueError
+            If an argument is wrong.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "text.txt").write_text("the cat sat\nthe dog sat\n")
+        >>> corpus = Corpus.prepare(folder / "text.txt", folder / "text.fastcorpus", max_size=4)
+        >>> corpus.vocabulary.decode(corpus.ids)
+        'the <unk> sat\nthe <unk> sat'
+        """
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+            raise ValueError(f"workers={workers!r}: expected a whole number of at least 1")
+        if vocabulary is not None:
+            _check_vocabulary(vocabulary)
+            if (max_size, min_count, tokenizer, lower_case) != (None, 1, "whitespace", False):
+                raise ValueError(
+                    "max_size, min_count, tokenizer and lower_case are for a vocabulary that is chosen; "
+                    "leave them out where one is given"
+                )
+        check_limits(max_size, min_count)
+        chosen = vocabulary.tokenizer if vocabulary is not None else make_tokenizer(tokenizer, lower_case=lower_case)
+
+        def choose(words: PackedWords, name: str) -> Vocabulary:
+            return vocabulary or Vocabulary.of_words(keep_words(words, max_size, min_count, name), chosen)
+
+        Preparation(sources, path, chosen, errors=errors, workers=workers, progress=progress).run(choose)
         return cls.open(path, vocabulary, verify=False)
 
     @classmethod
@@ -250,6 +338,7 @@ def _same_file(path: Source, other: Source) -> bool:
 
 def _counts(reader: TextReader, encoder: Encoder) -> dict[str, int]:
     """Count what was encoded; there must be something."""
+    reader.warn()
     if encoder.num_sentences == 0:
         raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
     return {

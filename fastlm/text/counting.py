@@ -34,9 +34,10 @@ def count_words(
     """Count a text's words, and keep the most frequent ones; see `Vocabulary.build`."""
     check_limits(max_size, min_count)
     reader = TextReader(source, errors)
-    counter = Counter(reader.name)
+    counter = Counter()
     for _ in reader.scan(counter, tokenizer):
         pass
+    reader.warn()
     if counter.num_sentences == 0:
         raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
     return keep_words(counter.words(), max_size, min_count, reader.name)
