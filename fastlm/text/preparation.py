@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastlm.errors import DataError, FileError
+from fastlm.errors import DataError, FastLMError
 from fastlm.progress import Progress, announce
 from fastlm.storage import Source, check_writable
 from fastlm.text.corpusfile import counts_entry, id_type, open_corpus_writer
@@ -112,6 +112,7 @@ class Preparation:
     def _check_unchanged(self) -> None:
         for item in self.inputs:
             if not item.is_stream and Input.of(item.path) != item:
+                self.unfinished.clear()  # nobody knows what was read
                 raise DataError(f"{item.path} was changed while it was read; begin again when it stays as it is")
 
     def _encode(self, worked: list[WorkedPart], vocabulary: Vocabulary, totals: "_Totals") -> None:
@@ -142,16 +143,11 @@ class Preparation:
         except BaseException as error:
             if self.is_stream or not any(self.unfinished.folder.glob("*.words")):
                 self.unfinished.clear()
-                raise
-            kept = (
-                f"what is counted is kept in {str(self.unfinished.folder)!r}, and the same command goes on from there"
-            )
-            if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(f"interrupted; {kept}") from None
-            if isinstance(error, FileError):
-                failure = FileError(f"{error}; {kept}")
-                failure.errno = error.errno
-                raise failure from error
+            elif isinstance(error, FastLMError | KeyboardInterrupt):
+                reason = str(error) or "interrupted"
+                error.args = (
+                    f"{reason}; what is counted is kept for the next run, in {str(self.unfinished.folder)!r}",
+                )
             raise
 
 
@@ -188,9 +184,7 @@ def _find_texts(sources: Source | Sequence[Source], path: Source, unfinished: Pa
     target = Path(path).resolve()
     for source in [sources] if isinstance(sources, str) or not isinstance(sources, Sequence) else sources:
         if Path(source).is_dir() and target.is_relative_to(Path(source).resolve()):
-            raise ValueError(
-                f"{str(path)!r} lies in {str(source)!r}, where all is text; give another place to write to"
-            )
+            raise ValueError(f"{str(path)!r} would lie in {str(source)!r}, where all is text; give another place")
     inputs = [item for item in find_inputs(sources) if unfinished not in Path(item.path).resolve().parents]
     for item in inputs:
         if not item.is_stream and Path(item.path).resolve() == target:

@@ -105,7 +105,9 @@ class Unfinished:
         )
 
     def clear(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, if it is there."""
+        if not self.folder.exists():
+            return
         with system_failures("remove", self.folder):
             shutil.rmtree(self.folder)
 
