@@ -5,8 +5,12 @@ import math
 from collections.abc import Callable
 
 __all__ = [
+    "VOCAB_SIZE",
     "add_errors",
+    "add_text_options",
+    "check_text_options",
     "fraction",
+    "given_text_options",
     "non_negative_float",
     "positive_float",
     "share",
@@ -14,6 +18,8 @@ __all__ = [
     "tokenizer",
     "whole_number",
 ]
+
+VOCAB_SIZE = 20_000
 
 
 def add_errors(parser: argparse._ActionsContainer) -> None:
@@ -24,6 +30,54 @@ def add_errors(parser: argparse._ActionsContainer) -> None:
         default="strict",
         help="what to do with a line that is not UTF-8: stop, put U+FFFD for wrong bytes, or leave it out",
     )
+
+
+def add_text_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say how a text is split, and which of its words are kept."""
+    group.add_argument(
+        "--vocab-size",
+        metavar="N",
+        type=whole_number(3),
+        default=None,
+        help=f"at most so many words, <unk> and </s> among them ({VOCAB_SIZE})",
+    )
+    group.add_argument(
+        "--min-count", metavar="N", type=whole_number(1), default=None, help="leave out words that are rarer (1)"
+    )
+    group.add_argument(
+        "--vocab",
+        metavar="FILE",
+        default=None,
+        help="take the words of a list, one a line; or words and tokenizer of a corpus or model",
+    )
+    group.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        type=tokenizer,
+        default=None,
+        help="whitespace, word, char, or the path of a Hugging Face tokenizer.json (whitespace)",
+    )
+    group.add_argument("--lower-case", action="store_true", default=False, help="for the tokenizer word")
+    add_errors(group)
+
+
+def check_text_options(options: argparse.Namespace) -> None:
+    """Refuse such options that do not go together, as a wrong call."""
+    if options.vocab is not None and (options.vocab_size or options.min_count):
+        options.wrong_call(
+            "argument --vocab: a list of words is taken as it is; leave out --vocab-size and --min-count"
+        )
+    if options.lower_case and options.tokenizer != "word":
+        options.wrong_call(
+            f"argument --lower-case: the tokenizer {options.tokenizer or 'whitespace'} keeps case; "
+            "give --tokenizer word"
+        )
+
+
+def given_text_options(options: argparse.Namespace) -> list[str]:
+    """Name those of the options about splitting and keeping words that the caller has given."""
+    names = ("vocab_size", "min_count", "vocab", "tokenizer", "lower_case")
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
 
 
 def whole_number(minimum: int) -> Callable[[str], int]:

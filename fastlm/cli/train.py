@@ -9,7 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from fastlm.cli.options import add_errors, positive_float, share, tokenizer, whole_number
+from fastlm.cli.corpora import described, given_vocabulary, open_corpus, read_text
+from fastlm.cli.options import (
+    VOCAB_SIZE,
+    add_text_options,
+    check_text_options,
+    positive_float,
+    share,
+    whole_number,
+)
 from fastlm.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -23,7 +31,6 @@ __all__ = ["add_parser"]
 Parsers = Any  # argparse keeps the class of its sub-parsers to itself
 Say = Callable[[str], object]
 
-VOCAB_SIZE = 20_000
 # Options that were not given are not passed on, so that all other defaults are those of the library.
 MODEL_OPTIONS = ("context_size", "embedding_dim", "hidden_size", "direct", "dropout", "context", "seed")
 TRAINER_OPTIONS = (
@@ -72,35 +79,17 @@ def _add_kind(kinds: Parsers, name: str, what: str) -> argparse.ArgumentParser:
     )
     parser.set_defaults(run=train, wrong_call=parser.error)
     parser.add_argument(
-        "file", metavar="FILE", help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input"
+        "file",
+        metavar="FILE",
+        help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus",
     )
-    parser.add_argument("--valid", metavar="FILE", default=None, help="text to choose the best epoch by")
+    parser.add_argument("--valid", metavar="FILE", default=None, help="text, or corpus, to choose the best epoch by")
     parser.add_argument("-o", "--output", metavar="MODEL", required=True, help="the model file to write")
     parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each epoch and every 100th step")
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")
-    _add_text_options(parser.add_argument_group("text"))
+    add_text_options(parser.add_argument_group("text"))
     return parser
-
-
-def _add_text_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--vocab-size",
-        metavar="N",
-        type=whole_number(3),
-        help=f"at most so many words, <unk> and </s> among them ({VOCAB_SIZE})",
-    )
-    group.add_argument("--min-count", metavar="N", type=whole_number(1), help="leave out words that are rarer (1)")
-    group.add_argument("--vocab", metavar="FILE", default=None, help="take the words of a list, one a line")
-    group.add_argument(
-        "--tokenizer",
-        metavar="NAME",
-        type=tokenizer,
-        default="whitespace",
-        help="whitespace, word, char, or the path of a Hugging Face tokenizer.json (whitespace)",
-    )
-    group.add_argument("--lower-case", action="store_true", default=False, help="for the tokenizer word")
-    add_errors(group)
 
 
 def _add_model_options(
@@ -197,14 +186,7 @@ def _check_call(options: argparse.Namespace) -> None:
     inputs = [path for path in (options.file, options.valid, options.vocab) if path is not None]
     if inputs.count("-") > 1:
         options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
-    if options.vocab is not None and _given(options, ("vocab_size", "min_count")):
-        options.wrong_call(
-            "argument --vocab: a list of words is taken as it is; leave out --vocab-size and --min-count"
-        )
-    if options.lower_case and options.tokenizer != "word":
-        options.wrong_call(
-            f"argument --lower-case: the tokenizer {options.tokenizer} keeps case; give --tokenizer word"
-        )
+    check_text_options(options)
     if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
         options.wrong_call("argument --momentum: only --optimizer sgd has momentum")
     for output in _given(options, ("output", "log")).values():
@@ -235,24 +217,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 def _read(options: argparse.Namespace, say: Say) -> tuple["Corpus", "Corpus | None"]:
     """Read training and validation text, and say what was found."""
-    from fastlm.text.corpus import Corpus
-    from fastlm.text.tokenizer import make_tokenizer
-    from fastlm.text.vocabulary import Vocabulary
-
-    chosen = make_tokenizer(options.tokenizer, lower_case=options.lower_case)
-    with _readable_twice(options.file) as path:
-        if options.vocab is not None:
-            vocabulary = Vocabulary.read(options.vocab, tokenizer=chosen)
-        else:
-            vocabulary = Vocabulary.build(
-                path,
-                max_size=getattr(options, "vocab_size", VOCAB_SIZE),
-                min_count=getattr(options, "min_count", 1),
-                tokenizer=chosen,
-                errors=options.errors,
-            )
-        text = Corpus.encode(path, vocabulary, errors=options.errors)
-    say(f"{options.file}: {_contents(text)}; vocabulary of {len(vocabulary):,}")
+    text = open_corpus(options) or _encode(options)
+    say(f"{options.file}: {described(text)}; vocabulary of {len(text.vocabulary):,}")
     if text.num_unknown == 0:
         say(
             "no word of the text is outside of the vocabulary: <unk> stays untrained, and what the model says of "
@@ -260,9 +226,26 @@ def _read(options: argparse.Namespace, say: Say) -> tuple["Corpus", "Corpus | No
         )
     if options.valid is None:
         return text, None
-    valid = Corpus.encode(options.valid, vocabulary, errors=options.errors)
-    say(f"{options.valid}: {_contents(valid)}")
+    valid = read_text(options.valid, text.vocabulary, options.errors)
+    say(f"{options.valid}: {described(valid)}")
     return text, valid
+
+
+def _encode(options: argparse.Namespace) -> "Corpus":
+    """Take the vocabulary that is given, or make one of the training text, and encode the text."""
+    from fastlm.text.corpus import Corpus
+    from fastlm.text.vocabulary import Vocabulary
+
+    with _readable_twice(options.file) as path:
+        vocabulary = given_vocabulary(options) or Vocabulary.build(
+            path,
+            max_size=options.vocab_size or VOCAB_SIZE,
+            min_count=options.min_count or 1,
+            tokenizer=options.tokenizer or "whitespace",
+            lower_case=options.lower_case,
+            errors=options.errors,
+        )
+        return Corpus.encode(path, vocabulary, errors=options.errors)
 
 
 @contextmanager
@@ -278,12 +261,6 @@ def _readable_twice(file: str) -> Iterator[str]:
         with copy.open("wb") as output:
             output.writelines(read_blocks(file))
         yield str(copy)
-
-
-def _contents(corpus: "Corpus") -> str:
-    num_words = corpus.num_tokens - corpus.num_sentences
-    unknown = 100 * corpus.num_unknown / max(1, num_words)
-    return f"{num_words:,} words in {corpus.num_sentences:,} sentences, {unknown:.2f} % of them unknown"
 
 
 def _make_model(options: argparse.Namespace, vocabulary: "Vocabulary") -> "NeuralModel":

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.errors import DataError, FastLMError, ModelFileError
-from fastlm.storage import Source, TensorFile, TensorWriter, read_tensors, write_tensors
+from fastlm.storage import Source, TensorFile, TensorWriter, is_container, read_tensors, write_tensors
 from fastlm.text.stored import read_vocabulary
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["counts_entry", "id_type", "open_corpus_writer", "read_corpus", "write_corpus"]
+__all__ = ["counts_entry", "id_type", "is_corpus", "open_corpus_writer", "read_corpus", "write_corpus"]
 
 FORMAT = "fastlm-corpus"
 VERSION = 2
@@ -39,6 +39,11 @@ def open_corpus_writer(path: Source, vocabulary: Vocabulary, *, temporary_in: So
     """Begin a corpus file, to which the ids are appended; the counts are added to its metadata by `counts_entry`."""
     metadata, others = _metadata(vocabulary), vocabulary.to_arrays()
     return TensorWriter(path, "ids", id_type(vocabulary), metadata, others, temporary_in=temporary_in)
+
+
+def is_corpus(path: Source) -> bool:
+    """Tell whether a file calls itself a corpus; a container that is damaged is an error."""
+    return is_container(path) and read_tensors(path, verify=False).metadata.get("format") == FORMAT
 
 
 def counts_entry(counts: Mapping[str, int | None]) -> dict[str, str]:
@@ -111,7 +116,7 @@ def _check_fingerprint(name: str, metadata: Mapping[str, str], vocabulary: Vocab
         raise DataError(
             f"cannot use {name!r}: it was encoded with another vocabulary or tokenizer; expected the fingerprint "
             f"{vocabulary.fingerprint()[:12]}…, got {str(metadata.get('vocabulary'))[:12]}…: give the vocabulary that "
-            f"it was encoded with, or encode the text again"
+            f"it was encoded with, or prepare the text again with the one that is expected (fastlm prepare --vocab)"
         )
 
 
