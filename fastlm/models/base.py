@@ -240,9 +240,12 @@ class NeuralModel(LanguageModel):
 
     @abstractmethod
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
     ) -> Iterator[Any]:
-        """Yield the batches of an epoch, in an order that depends on `seed` alone."""
+        """Yield the batches of an epoch from the `start`-th on, in an order that depends on `seed` alone.
+
+        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's.
+        """
 
     @abstractmethod
     def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
