@@ -122,6 +122,12 @@ class LanguageModel(ABC):
             Called with the number of tokens done since the last call.
         """
 
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces: positions in the corpus, and the log-probabilities there."""
+        yield np.arange(corpus.num_tokens), self.token_log_probs(corpus, num_streams=num_streams, workers=workers)
+
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically."""
@@ -284,9 +290,12 @@ class NeuralModel(LanguageModel):
 
     @abstractmethod
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
     ) -> Iterator[Any]:
-        """Yield the batches of an epoch, in an order that depends on `seed` alone."""
+        """Yield the batches of an epoch from the `start`-th on, in an order that depends on `seed` alone.
+
+        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's.
+        """
 
     @abstractmethod
     def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
@@ -318,16 +327,23 @@ class NeuralModel(LanguageModel):
         progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.float64]:
         """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
-        num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
         log_probs = np.empty(corpus.num_tokens)
+        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+            log_probs[positions] = values
+            if progress is not None:
+                progress(len(positions))
+        return log_probs
+
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces, so that memory does not grow with the corpus."""
+        num_streams = whole_number("num_streams", num_streams, minimum=1)
+        check_vocabulary(corpus, self.vocabulary)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
             workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
-            for positions, values in self._scored(self._features_of(corpus, num_streams, workspaces)):
-                log_probs[positions] = values
-                if progress is not None:
-                    progress(len(positions))
-        return log_probs
+            yield from self._scored(self._features_of(corpus, num_streams, workspaces))
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
