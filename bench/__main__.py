@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import large
 import quality
 import speed
 
-BENCHES = {"quality": quality, "speed": speed}
+BENCHES = {"quality": quality, "speed": speed, "large": large}
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import pytest
 BENCH = str(Path(__file__).parents[1] / "bench")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["quality", "--help"], ["speed", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["quality", "--help"], ["speed", "--help"], ["large", "--help"]])
 def test_the_benches_start(arguments: list[str]) -> None:
     command = [sys.executable, "-P", BENCH, *arguments]
     assert "usage: python bench" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
