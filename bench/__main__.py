@@ -5,11 +5,20 @@ import sys
 from pathlib import Path
 
 import builds
+import kills
+import ngram
 import precision
 import quality
 import speed
 
-BENCHES = {"builds": builds, "precision": precision, "quality": quality, "speed": speed}
+BENCHES = {
+    "builds": builds,
+    "kills": kills,
+    "ngram": ngram,
+    "precision": precision,
+    "quality": quality,
+    "speed": speed,
+}
 
 
 def main() -> int:

@@ -55,6 +55,10 @@ KOREAN = """\
 """.splitlines()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kenlm", metavar="FOLDER", help="a folder with ARPA files and scores of KenLM to compare with")
+
+
 @pytest.fixture(scope="session")
 def english_lines() -> list[str]:
     """Twenty sentences, lower case, split at spaces, with few words that come often."""

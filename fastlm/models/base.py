@@ -29,7 +29,7 @@ State: TypeAlias = Any
 CONTEXTS = ("sentence", "continuous")
 DTYPES = ("float32", "float64")
 MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
-EVALUATION_ROWS = 1024  # tokens that go through a network together when nothing has to be learned
+EVALUATION_ROWS = 2048  # tokens that go through a network together when nothing has to be learned
 
 
 class LanguageModel(ABC):
@@ -64,9 +64,14 @@ class LanguageModel(ABC):
     config: dict[str, Any]
     info: dict[str, Any]
 
+    @classmethod
+    @abstractmethod
+    def from_contents(cls, contents: ModelContents) -> Self:
+        """Build the model that a model file describes, over the file's own arrays."""
+
     @property
     @abstractmethod
-    def parameters(self) -> dict[str, FloatArray]:
+    def parameters(self) -> dict[str, NDArray[Any]]:
         """All that was learned, as named arrays: the model's own, not copies."""
 
     @property
@@ -117,6 +122,12 @@ class LanguageModel(ABC):
             Called with the number of tokens done since the last call.
         """
 
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces: positions in the corpus, and the log-probabilities there."""
+        yield np.arange(corpus.num_tokens), self.token_log_probs(corpus, num_streams=num_streams, workers=workers)
+
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically."""
@@ -166,6 +177,20 @@ class LanguageModel(ABC):
     def similar(self, word: str, k: int = 10) -> list[similarity.Neighbour]:
         """Return the k nearest words by cosine; see `fastlm.inference.similarity.similar`."""
         return similarity.similar(self, word, k)
+
+    def _check_id(self, id: int) -> int:
+        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
+            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
+        return int(id)
+
+    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
+        if len(ids):
+            self._check_id(int(ids.min()))
+            self._check_id(int(ids.max()))
+        return ids.astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,9 +290,12 @@ class NeuralModel(LanguageModel):
 
     @abstractmethod
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
     ) -> Iterator[Any]:
-        """Yield the batches of an epoch, in an order that depends on `seed` alone."""
+        """Yield the batches of an epoch from the `start`-th on, in an order that depends on `seed` alone.
+
+        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's.
+        """
 
     @abstractmethod
     def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
@@ -286,6 +314,10 @@ class NeuralModel(LanguageModel):
         num_events : int
         """
 
+    def carried(self, batch_size: int, workspace: Workspace) -> dict[str, FloatArray]:
+        """Return what a training batch leaves to the next one, as named arrays of the workspace; here nothing."""
+        return {}
+
     def token_log_probs(
         self,
         corpus: Corpus,
@@ -295,16 +327,23 @@ class NeuralModel(LanguageModel):
         progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.float64]:
         """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
-        num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
         log_probs = np.empty(corpus.num_tokens)
+        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+            log_probs[positions] = values
+            if progress is not None:
+                progress(len(positions))
+        return log_probs
+
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces, so that memory does not grow with the corpus."""
+        num_streams = whole_number("num_streams", num_streams, minimum=1)
+        check_vocabulary(corpus, self.vocabulary)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
             workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
-            for positions, values in self._scored(self._features_of(corpus, num_streams, workspaces)):
-                log_probs[positions] = values
-                if progress is not None:
-                    progress(len(positions))
-        return log_probs
+            yield from self._scored(self._features_of(corpus, num_streams, workspaces))
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
@@ -325,20 +364,6 @@ class NeuralModel(LanguageModel):
         if waiting is not None:
             waiting[0].workspace.workers.finish()
             yield _events(*waiting)
-
-    def _check_id(self, id: int) -> int:
-        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
-            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
-        return int(id)
-
-    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
-        if len(ids):
-            self._check_id(int(ids.min()))
-            self._check_id(int(ids.max()))
-        return ids.astype(np.int32)
 
 
 def _events(batch: Batch, log_probs: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:

@@ -18,7 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlm.errors import FileError
-from fastlm.storage import atomic_write, check_writable, files, open_binary, read_blocks
+from fastlm.storage import (
+    atomic_write,
+    check_writable,
+    files,
+    is_compressed,
+    open_binary,
+    read_blocks,
+    remove_temporaries,
+)
 
 TEXT = b"".join(b"line %d of a text that can be compressed\n" % number for number in range(5000))
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -47,6 +55,25 @@ def test_reads_every_compression(tmp_path: Path, suffix: str) -> None:
     assert all(0 < len(block) <= 10_000 for block in blocks)
     with open_binary(str(path)) as file:
         assert file.read() == TEXT
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_says_how_much_of_the_file_was_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"text.txt{suffix}"
+    path.write_bytes(COMPRESS[suffix](TEXT))
+    steps: list[int] = []
+    assert b"".join(read_blocks(path, 10_000, progress=steps.append)) == TEXT
+    assert sum(steps) == path.stat().st_size
+    assert is_compressed(path) == bool(suffix)
+
+
+def test_reads_a_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(TEXT)
+    for begin, end in [(0, 25_000), (7, 8), (20_000, 20_000), (100, len(TEXT) + 1000)]:
+        steps: list[int] = []
+        assert b"".join(read_blocks(path, 10_000, begin=begin, end=end, progress=steps.append)) == TEXT[begin:end]
+        assert sum(steps) == len(TEXT[begin:end])
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED)
@@ -318,6 +345,24 @@ def test_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:
     with atomic_write(path) as file:
         file.write(b"long")
     assert path.read_bytes() == b"long"
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    names = {"file", "other", "link", ".fastlm-notes.tmp"}
+    for name in ("file", "other"):
+        before = entries(tmp_path)
+        with atomic_write(tmp_path / name):
+            (temporary,) = entries(tmp_path) - before
+            for end in ("0.tmp", "1.tmp"):  # as of two processes that were killed
+                (tmp_path / temporary.replace(".tmp", end)).touch()
+    (tmp_path / "link").symlink_to("other")
+    (tmp_path / ".fastlm-notes.tmp").touch()
+    assert len(entries(tmp_path)) == len(names) + 4
+    remove_temporaries(tmp_path / "file")
+    assert len(entries(tmp_path)) == len(names) + 2
+    remove_temporaries(tmp_path / "link")
+    assert entries(tmp_path) == names
+    remove_temporaries(tmp_path / "missing" / "file")
 
 
 def make_link(target: str) -> Callable[[Path], None]:
