@@ -23,7 +23,7 @@ ARROWS = {
     "inference": {"nn", "text", "progress"},
     "modelfile": {"text", "storage"},
     "nn": COMPILED,
-    "text": COMPILED | {"storage"},
+    "text": COMPILED | {"storage", "progress"},
     "scan": {"kernels"},
     "kernels": set(),
     "storage": set(),

@@ -3,10 +3,9 @@
 import argparse
 from typing import Any
 
-from fastlm.cli.options import whole_number
-from fastlm.cli.output import print_json
-from fastlm.cli.train import Say, _check_files, _check_text_options, _read, _say
-from fastlm.cli.train_options import _add_text_options
+from fastlm.cli.corpora import check_files, read_texts
+from fastlm.cli.options import add_text_options, check_text_options, whole_number
+from fastlm.cli.output import print_json, teller
 
 __all__ = ["add_kind"]
 
@@ -23,15 +22,17 @@ def add_kind(kinds: Any) -> None:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.set_defaults(run=train_ngram, wrong_call=parser.error)
+    parser.set_defaults(run=train_ngram, wrong_call=parser.error, init=None)
     parser.add_argument(
-        "file", metavar="FILE", help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input"
+        "file",
+        metavar="FILE",
+        help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus",
     )
-    parser.add_argument("--valid", metavar="FILE", default=None, help="text to measure the model on")
+    parser.add_argument("--valid", metavar="FILE", default=None, help="text, or corpus, to measure the model on")
     parser.add_argument("-o", "--model", dest="output", metavar="MODEL", required=True, help="the model file to write")
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")
-    _add_text_options(parser.add_argument_group("text"))
+    add_text_options(parser.add_argument_group("text"))
     group = parser.add_argument_group("model")
     group.add_argument(
         "--order", metavar="N", type=whole_number(1, MAX_ORDER), default=5, help="words of an n-gram: 5 sees 4 (5)"
@@ -49,11 +50,11 @@ def train_ngram(options: argparse.Namespace) -> None:
     from fastlm.models import NGramLM
     from fastlm.storage import check_writable
 
-    _check_text_options(options)
-    _check_files(options)
+    check_text_options(options)
+    check_files(options)
     check_writable(options.output)
-    say: Say = (lambda message: None) if options.quiet else _say
-    text, valid = _read(options, say, None)
+    say = teller(quiet=options.quiet)
+    text, valid = read_texts(options, say)
     model = NGramLM(text.vocabulary, order=options.order, smoothing=options.smoothing)
     say(f"estimating takes at most {model.memory_bound(text) / 1e6:,.0f} MB of memory")
     model.fit(text)

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import FastLMError
 from fastlm.inference.arguments import check_vocabulary, whole_number
@@ -15,7 +16,7 @@ from fastlm.text.corpus import Corpus
 
 __all__ = ["Report", "check_no_nan", "evaluate", "perplexity"]
 
-BLOCK = 1 << 20  # tokens that are summed at a time
+MOST_THOUSANDTHS = 50_000  # of |log Z|, that are told apart
 SHORTEST_STREAM = 128  # tokens; a stream begins without history, so that shorter ones would cost perplexity
 
 
@@ -46,7 +47,7 @@ def check_no_nan(log_probs: ArrayLike) -> None:
 
 @dataclass(frozen=True)
 class Report:
-    r"""How well a model predicts a text.
+    """How well a model predicts a text.
 
     A token is an event that is predicted: every word, and the `</s>` that closes each sentence. A word outside
     of the vocabulary is the event `<unk>`. Log-probabilities are natural (nats). What the text's length would be
@@ -73,9 +74,9 @@ class Report:
     normalised : bool
         Whether the probabilities are exact, summing to one over the vocabulary.
     log_norm_mean, log_norm_99 : float or None
-        For a model that has learned to do without normalisation, how near it came: with Z the sum over the vocabulary
-        before normalisation, the mean of \|log Z\| over the tokens, and what 99 % of them do not exceed. None for other
-        models, and where nothing was normalised.
+        For a model that has learned to do without normalisation, how near it came: of the logarithm of the sum over
+        the vocabulary before normalisation, its absolute value, the mean over the tokens, and what 99 % of them do not
+        exceed, to a thousandth. None for other models, and where nothing was normalised.
     """
 
     num_tokens: int
@@ -182,7 +183,7 @@ class Report:
         scores = ("exact", "sum to one") if self.normalised else ("approximate", "not normalised: sum to nearly one")
         norms = []
         if self.log_norm_mean is not None:
-            note = f"mean before normalisation; 99 % of the tokens up to {self.log_norm_99:.3f}"
+            note = f"mean, before normalisation; up to {self.log_norm_99:.3f} for 99 % of the tokens"
             norms = [("|log Z|", f"{self.log_norm_mean:.3f}", note)]
         return [
             ("tokens", f"{self.num_tokens:,}", "words and </s>"),
@@ -193,6 +194,29 @@ class Report:
             ("probabilities", scores[0], f"{scores[1]} over a vocabulary of {self.vocab_size:,}"),
             *norms,
         ]
+
+
+class _LogNorms:
+    """The distribution of |log Z|, counted in thousandths, so that memory does not grow with the text."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(MOST_THOUSANDTHS + 1, np.int64)
+        self._sum = 0.0
+
+    def add(self, log_norms: NDArray[np.floating[Any]]) -> None:
+        sizes = np.abs(log_norms)
+        self._sum += float(sizes.sum(dtype=np.float64))
+        thousandths = np.minimum(np.ceil(1000 * sizes), MOST_THOUSANDTHS).astype(np.int64)
+        self._counts += np.bincount(thousandths, minlength=len(self._counts))
+
+    @property
+    def mean(self) -> float:
+        return self._sum / int(self._counts.sum())
+
+    def quantile(self, share: float) -> float:
+        """Return what this share of the tokens does not exceed."""
+        enough = np.cumsum(self._counts) >= share * self._counts.sum()
+        return float(np.argmax(enough)) / 1000
 
 
 def evaluate(
@@ -225,7 +249,7 @@ def evaluate(
         False takes a model's scores as they are before normalisation, which is quick with a large vocabulary; only
         for a model that has learned to do without (`self_normalised`).
     measure_norms
-        Whether to find out how near such a model has come to that, for the report.
+        Whether to find out, for the report, how near such a model has come to that.
 
     Returns
     -------
@@ -254,20 +278,22 @@ def evaluate(
             "the model's scores are probabilities only when they are normalised; leave out normalised=False "
             "(--unnormalised): only models with output 'sampled' or 'nce' can do without"
         )
-    score = model.token_log_probs if normalised else model.token_scores
-    with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
-        log_probs = score(corpus, num_streams=num_streams, workers=workers, progress=shown.update)
-    log_norms = None
-    if normalised and measure_norms and model.self_normalised:
-        log_norms = np.abs(model.token_scores(corpus, num_streams=num_streams, workers=workers) - log_probs)
-
     log_prob = log_prob_without_unknown = 0.0
     num_ends = 0
-    for start in range(0, corpus.num_tokens, BLOCK):
-        ids, block = corpus.ids[start : start + BLOCK], log_probs[start : start + BLOCK]
-        log_prob += float(block.sum())
-        log_prob_without_unknown += float(block[ids != model.vocabulary.unknown_id].sum())
-        num_ends += int(np.count_nonzero(ids == model.vocabulary.end_id))
+    blocks = model.log_prob_blocks if normalised else model.score_blocks
+    log_norms = _LogNorms() if normalised and measure_norms and model.self_normalised else None
+    scores = repeat(None) if log_norms is None else model.score_blocks(corpus, num_streams=num_streams, workers=workers)
+    with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
+        for (positions, block), scored in zip(
+            blocks(corpus, num_streams=num_streams, workers=workers), scores, strict=False
+        ):
+            if log_norms is not None and scored is not None:
+                log_norms.add(scored[1] - block)
+            ids = corpus.ids[positions]
+            log_prob += float(block.sum(dtype=np.float64))
+            log_prob_without_unknown += float(block.sum(dtype=np.float64, where=ids != model.vocabulary.unknown_id))
+            num_ends += int(np.count_nonzero(ids == model.vocabulary.end_id))
+            shown.update(len(positions))
     check_no_nan(log_prob)
 
     return Report(
@@ -286,8 +312,8 @@ def evaluate(
         context=model.context,
         num_streams=num_streams if model.carries_state else None,
         normalised=normalised,
-        log_norm_mean=None if log_norms is None else float(log_norms.mean()),
-        log_norm_99=None if log_norms is None else float(np.quantile(log_norms, 0.99)),
+        log_norm_mean=None if log_norms is None else log_norms.mean,
+        log_norm_99=None if log_norms is None else log_norms.quantile(0.99),
     )
 
 

@@ -1,6 +1,6 @@
 """What a language model must offer so that everything in this package can use it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -43,7 +43,7 @@ class Model(Protocol):
 
     @property
     def self_normalised(self) -> bool:
-        """Whether the model's scores are nearly log-probabilities before they are normalised; see `token_scores`."""
+        """Whether the model's scores are nearly log-probabilities before they are normalised; see `score_blocks`."""
 
     @property
     def embeddings(self) -> NDArray[np.floating[Any]]:
@@ -92,10 +92,21 @@ class Model(Protocol):
             The log-probability of each token, shape (corpus.num_tokens,).
         """
 
-    def token_scores(
-        self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None, progress: CountTokens | None = None
-    ) -> NDArray[np.float64]:
-        """Score every token of a corpus as `token_log_probs` does, but without normalisation: quick, and not exact.
+    def log_prob_blocks(
+        self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Score every token of a corpus, in pieces of any size and order, each token once.
 
-        Only of use where `self_normalised` is true.
+        Yields
+        ------
+        tuple
+            Positions of tokens in the corpus, and their log-probabilities as `token_log_probs` gives them.
+        """
+
+    def score_blocks(
+        self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `log_prob_blocks` does, but before it is normalised: quick with many words, and not exact.
+
+        The same pieces in the same order. Only a model that is `self_normalised` has such scores.
         """

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -110,24 +110,25 @@ class LanguageModel(ABC):
             Called with the number of tokens done since the last call.
         """
 
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces: positions in the corpus, and the log-probabilities there."""
+        yield np.arange(corpus.num_tokens), self.token_log_probs(corpus, num_streams=num_streams, workers=workers)
+
     @property
     def self_normalised(self) -> bool:
-        """Whether scores are nearly log-probabilities before they are normalised, so that `token_scores` has a use."""
+        """Whether scores are nearly log-probabilities before they are normalised, so that `score_blocks` has a use."""
         return False
 
-    def token_scores(
-        self,
-        corpus: Corpus,
-        *,
-        num_streams: int = 1,
-        workers: Workers | None = None,
-        progress: Callable[[int], object] | None = None,
-    ) -> NDArray[np.float64]:
-        """Logarithm of every token's probability before normalisation: quick, but what sums to one is not sure.
+    def score_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `log_prob_blocks` does, but before it is normalised: quick with many words, and not exact.
 
-        Arguments as in `token_log_probs`. Only a model that is `self_normalised` has such scores.
+        Only a model that is `self_normalised` has such scores.
         """
-        raise ValueError(f"{self!r} has no scores that are near probabilities; take token_log_probs, which are exact")
+        raise ValueError(f"{self!r} has no scores that are near probabilities; take log_prob_blocks, which are exact")
 
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -130,9 +130,12 @@ class NeuralModel(LanguageModel):
 
     @abstractmethod
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
     ) -> Iterator[Any]:
-        """Yield the batches of an epoch, in an order that depends on `seed` alone."""
+        """Yield the batches of an epoch from the `start`-th on, in an order that depends on `seed` alone.
+
+        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's.
+        """
 
     @abstractmethod
     def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
@@ -164,56 +167,46 @@ class NeuralModel(LanguageModel):
         progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.float64]:
         """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
-        return self._of_all_tokens(corpus, num_streams, workers, progress, self._log_probs_of)
+        check_vocabulary(corpus, self.vocabulary)
+        log_probs = np.empty(corpus.num_tokens)
+        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+            log_probs[positions] = values
+            if progress is not None:
+                progress(len(positions))
+        return log_probs
+
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces, so that memory does not grow with the corpus."""
+        num_streams = whole_number("num_streams", num_streams, minimum=1)
+        check_vocabulary(corpus, self.vocabulary)
+        with nullcontext(workers) if workers is not None else Workers(1) as active:
+            workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
+            yield from self._normalised(self._features_of(corpus, num_streams, workspaces))
 
     @property
     def self_normalised(self) -> bool:
         """Whether the output layer has learned to do without normalisation."""
         return self.output.self_normalised
 
-    def token_scores(
-        self,
-        corpus: Corpus,
-        *,
-        num_streams: int = 1,
-        workers: Workers | None = None,
-        progress: Callable[[int], object] | None = None,
-    ) -> NDArray[np.float64]:
-        """Logarithm of every token's probability before normalisation; see `LanguageModel.token_scores`."""
+    def score_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `log_prob_blocks` does, but before it is normalised; see `LanguageModel.score_blocks`."""
         if not self.self_normalised:
-            return super().token_scores(corpus)
-        return self._of_all_tokens(corpus, num_streams, workers, progress, self._scores_of)
-
-    def _of_all_tokens(
-        self,
-        corpus: Corpus,
-        num_streams: int,
-        workers: Workers | None,
-        progress: Callable[[int], object] | None,
-        score: Callable[[Iterator[Batch]], Iterator[tuple[NDArray[np.int64], FloatArray]]],
-    ) -> NDArray[np.float64]:
-        """Put together what `score` makes of the batches of a corpus."""
+            super().score_blocks(corpus)
         num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
-        values_of_all = np.empty(corpus.num_tokens)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
-            workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
-            for positions, values in score(self._features_of(corpus, num_streams, workspaces)):
-                values_of_all[positions] = values
-                if progress is not None:
-                    progress(len(positions))
-        return values_of_all
+            for batch in self._features_of(corpus, num_streams, cycle([Workspace(self.dtype, active)])):
+                yield _events(batch, self.output.target_scores(batch.features, batch.targets, batch.workspace))
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
         """Yield, for a batch of tokens after the other, what the output layer sees of them."""
 
-    def _scores_of(self, batches: Iterator[Batch]) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
-        """Yield positions in the corpus and the scores there, before normalisation."""
-        for batch in batches:
-            yield _events(batch, self.output.target_scores(batch.features, batch.targets, batch.workspace))
-
-    def _log_probs_of(self, batches: Iterator[Batch]) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+    def _normalised(self, batches: Iterator[Batch]) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
         """Yield positions in the corpus and the log-probabilities there.
 
         The output layer works one batch behind, so that the threads have it to do while the next one's features are

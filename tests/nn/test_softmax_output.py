@@ -1,7 +1,7 @@
 """The full softmax against its oracle, in one part and in many, on one thread and on many."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pytest
@@ -95,6 +95,22 @@ def test_log_probabilities(make_workspace: Make, N: int, H: int, V: int) -> None
     assert_close(np.exp(log_probs).sum(axis=1), np.ones(N))
     chosen = layer.target_log_probs(hidden, targets, make_workspace())
     assert_close(chosen, np.where(targets < 0, 0, expected[np.arange(N), targets]))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("held", [False, True])
+def test_log_probabilities_that_are_put_off(make_workspace: Make, busy: Busy, threads: int, held: bool) -> None:
+    """Those of several batches, each in a workspace of its own; while they are put off, there is no telling."""
+    layer, hidden, targets = make(200, 7, 253)
+    expected = layer.target_log_probs(hidden, targets, make_workspace()).copy()
+    first = make_workspace(threads=threads)
+    second = Workspace(np.float64, first.workers)
+    with busy(first.workers) if held else nullcontext():
+        one = layer.target_log_probs(hidden, targets, first, defer=True)
+        two = layer.target_log_probs(hidden[50:], targets[50:], second, defer=True)
+        first.workers.finish()
+    assert one.tobytes() == expected.tobytes()
+    assert two.tobytes() == expected[50:].tobytes()
 
 
 def test_float32_is_near(make_workspace: Make) -> None:

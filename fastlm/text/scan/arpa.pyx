@@ -5,7 +5,7 @@ from libc.math cimport isfinite, pow
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, strlen
 
-from fastlm.text.scan.table cimport EMPTY, START, UNKNOWN, Table, Token, WordTable, hash_bytes, locate
+from fastlm.text.scan.table cimport EMPTY, START, UNKNOWN, Table, Token, WordTable, locate, set_bytes
 
 import numpy as np
 
@@ -80,13 +80,12 @@ cdef const uint8_t *parse_number(const uint8_t *at, float *number) noexcept nogi
 cdef const uint8_t *parse_word(const uint8_t *at, int32_t *id, const Table *table) noexcept nogil:
     """Read a word and look it up; NULL if there is none, or none of the table. <UNK> is <unk> unless it is a word."""
     cdef Token token
-    token.start = at
+    cdef const uint8_t *start = at
     while not (is_space(at[0]) or ends_line(at)):
         at += 1
-    token.length = at - token.start
-    if token.length == 0:
+    if at == start:
         return NULL
-    token.hash = hash_bytes(token.start, token.length)
+    set_bytes(&token, start, at - start, at)
     slot = locate(table, &token)
     if slot.length == EMPTY:
         id[0] = UNKNOWN
