@@ -173,11 +173,11 @@ def sampled_softmax_loss(
     inclusion: Array,
     penalty: float = 0.0,
 ) -> float:
-    """Summed cross-entropy among the target and the samples (Jean et al. 2015), with Devlin's penalty (2014).
+    """Return the cross-entropy among the target and the samples (Jean et al. 2015), summed.
 
     Every word's logit is corrected by -log of its probability to be among the samples, `inclusion` (V,). The penalty is
-    on the squared logarithm of Z, of which exp(logit) / inclusion over the samples, and exp(logit) of the target, which
-    is always there, are an unbiased estimate (Bengio & Senecal 2008).
+    on the squared logarithm of Z (Devlin et al. 2014), of which exp(logit) / inclusion over the samples, and exp(logit)
+    of the target, which is always there, are an unbiased estimate (Bengio & Senecal 2008).
     """
     loss = 0.0
     for i, target in zip(*_events(targets), strict=True):
@@ -201,8 +201,8 @@ def nce_loss(
 ) -> float:
     """Noise-contrastive estimation (Gutmann & Hyvarinen 2010; Mnih & Teh 2012), summed over the events.
 
-    ``-log s(x_w) - sum over the noise of log s(-x_v)``, with ``x_v = logit_v - log(K q(v))`` and Z taken as 1; `expected`
-    (V,) is K q, and a sample stands for so many `draws` of the noise.
+    ``-log s(x_w) - sum over the noise of log s(-x_v)``, with ``x_v = logit_v - log(K q(v))`` and Z taken as 1;
+    `expected` (V,) is K q, and a sample stands for so many `draws` of the noise.
     """
     loss = 0.0
     for i, target in zip(*_events(targets), strict=True):

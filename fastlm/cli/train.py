@@ -15,7 +15,6 @@ from fastlm.cli.train_options import add_kinds
 if TYPE_CHECKING:
     from fastlm.models import NeuralModel
     from fastlm.text.corpus import Corpus
-    from fastlm.text.vocabulary import Vocabulary
     from fastlm.training.history import Epoch, History
 
 __all__ = ["add_parser"]

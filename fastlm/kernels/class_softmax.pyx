@@ -175,17 +175,17 @@ def class_log_probs(
         Where the words of each class begin; from 0 to V.
     scratch : (V,)
     """
-    cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], V = weight.shape[0], K = classes.shape[1]
+    cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], V = weight.shape[0], K = bounds.shape[0] - 1
     cdef Py_ssize_t i, k, v, first, size
     cdef real shift, log_norm
     if log_probs.shape[0] != N or log_probs.shape[1] != V or weight.shape[1] != H or bias.shape[0] != V:
         raise ValueError(
             f"log_probs ({log_probs.shape[0]}, {log_probs.shape[1]}), hidden ({N}, {H}), weight ({V}, "
             f"{weight.shape[1]}) and bias ({bias.shape[0]},) do not fit: expected (N, V), (N, H), (V, H), (V,)")
-    if classes.shape[0] != N or bounds.shape[0] != K + 1 or scratch.shape[0] != V:
+    if K < 0 or classes.shape[0] != N or classes.shape[1] != K or scratch.shape[0] != V:
         raise ValueError(
-            f"classes ({classes.shape[0]}, {K}), bounds ({bounds.shape[0]},) and scratch "
-            f"({scratch.shape[0]},) do not fit: expected ({N}, K), (K + 1,), ({V},)")
+            f"classes ({classes.shape[0]}, {classes.shape[1]}), bounds ({K + 1},) and scratch ({scratch.shape[0]},) do "
+            f"not fit: expected ({N}, {K}), (K + 1,), ({V},)")
     check_bounds("bounds", bounds, V)
     if N == 0 or V == 0 or H == 0:
         return
@@ -215,15 +215,16 @@ cdef check_groups(
     const int[::1] targets, const int[::1] token_bounds, const int[::1] row_bounds, const int[::1] firsts,
     Py_ssize_t scratch_size, Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t N = targets.shape[0], V = weight.shape[0], H = weight.shape[1], G = firsts.shape[0], g, needed
+    cdef Py_ssize_t N = targets.shape[0], V = weight.shape[0], H = weight.shape[1], G = token_bounds.shape[0] - 1
+    cdef Py_ssize_t g, needed
     if log_probs.shape[0] != N or hidden.shape[0] != N or hidden.shape[1] != H or bias.shape[0] != V:
         raise ValueError(
             f"log_probs ({log_probs.shape[0]},), hidden ({hidden.shape[0]}, {hidden.shape[1]}), weight ({V}, {H}), "
             f"bias ({bias.shape[0]},) and targets ({N},) do not fit: expected (N,), (N, H), (V, H), (V,), (N,)")
-    if token_bounds.shape[0] != G + 1 or row_bounds.shape[0] != G + 1:
+    if G < 0 or row_bounds.shape[0] != G + 1 or firsts.shape[0] != G:
         raise ValueError(
-            f"token_bounds ({token_bounds.shape[0]},), row_bounds ({row_bounds.shape[0]},) and firsts ({G},) do not "
-            f"fit: expected (G + 1,), (G + 1,), (G,)")
+            f"token_bounds ({G + 1},), row_bounds ({row_bounds.shape[0]},) and firsts ({firsts.shape[0]},) do not fit: "
+            f"expected (G + 1,), ({G + 1},), ({G},)")
     if not 0 <= start <= stop <= G:
         raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start <= stop <= {G} groups")
     check_bounds("token_bounds", token_bounds, N)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
-from fastlm.models.outputs import OutputOptions, make_output
+from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
@@ -101,7 +101,7 @@ class NNLM(NeuralModel):
             "context": context,
             "seed": seed,
             "dtype": dtype,
-            **output_options,
+            **checked_names(output_options),
         }
         super().__init__(vocabulary, config, source)
 

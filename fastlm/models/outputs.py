@@ -8,7 +8,7 @@ from fastlm.nn.outputs import OUTPUTS, OutputLayer
 from fastlm.nn.parameters import ParameterSource
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["OutputOptions", "make_output"]
+__all__ = ["USED_BY", "OutputOptions", "checked_names", "make_output"]
 
 
 class OutputOptions(TypedDict, total=False):
@@ -50,6 +50,13 @@ USED_BY = {
     "cutoffs": ("class", "adaptive"),
 }
 MAX_SAMPLES = 1_000_000
+
+
+def checked_names(options: OutputOptions) -> OutputOptions:
+    """Return the options, or raise the TypeError of a function that has no argument of such a name."""
+    for name in options.keys() - OutputOptions.__annotations__:
+        raise TypeError(f"got an unexpected keyword argument {name!r}")
+    return options
 
 
 def make_output(

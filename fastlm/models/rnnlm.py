@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
-from fastlm.models.outputs import OutputOptions, make_output
+from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
@@ -93,7 +93,7 @@ class RNNLM(NeuralModel):
             "context": context,
             "seed": seed,
             "dtype": dtype,
-            **output_options,
+            **checked_names(output_options),
         }
         super().__init__(vocabulary, config, source)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from output_calls import output_calls
 
 from fastlm import kernels
 
@@ -178,6 +179,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             {"updated": "value mean square"},
         ),
     }
+    calls |= output_calls(dtype, N, V, D, H, R)
     arguments, uses = calls[name]
     uses["longer"] = frozenset(uses.get("longer", ()))
     return Call(getattr(kernels, name.partition(" ")[0]), arguments, **uses)
@@ -283,7 +285,7 @@ def test_a_wrong_type_is_refused(call: Call, dtype: type) -> None:
     for name, array in call.arrays.items():
         wrong: list[type] = [np.float16, np.complex64, np.int16]
         if array.dtype != dtype or num_real > 1:
-            wrong += [np.int64, np.float32 if dtype == np.float64 else np.float64]
+            wrong += [np.int64, np.float32 if array.dtype == np.float64 else np.float64]
         for other in wrong:
             refused(call, TypeError, **{name: array.astype(other)})
 
@@ -339,6 +341,11 @@ def test_empty_arrays_are_accepted(name: str, empty: str, dtype: type) -> None:
         ("softmax_backward_weight", {"stop": 4}, "start is 0 and stop is 4, expected 0 <= start <= stop <= 3 blocks"),
         ("softmax_backward_weight", {"start": 3, "stop": 2}, "start is 3 and stop is 2"),
         ("softmax_backward_weight", {"start": -1}, "start is -1"),
+        ("class_forward", {"stop": 3}, "start is 0 and stop is 3, expected 0 <= start <= stop <= 2 groups"),
+        ("class_forward_backward", {"start": -1}, "start is -1 and stop is 2"),
+        ("sampled_backward_weight", {"stop": 45}, "start is 0 and stop is 45, expected 0 <= start <= stop <= 44 rows"),
+        ("sampled_backward_weight", {"start": -1}, "start is -1 and stop is 44"),
+        ("draw_rows", {"num_samples": 4}, "do not fit 4 samples and 37 targets: expected (41,), (37,)"),
     ],
 )
 def test_a_wrong_number_is_refused(name: str, wrong: dict[str, float], text: str) -> None:

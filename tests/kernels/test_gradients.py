@@ -149,7 +149,7 @@ def check_softmax_weight(kernel: Kernel, *sizes: Any) -> None:
 
 
 def check_classes(kernel: Kernel, bounds: list[int], counts: list[int], H: int) -> None:
-    """Some words in classes, of which only those with tokens are groups."""
+    """Put words in classes, of which only those with tokens are groups."""
     V, N, rng = bounds[-1], sum(counts), np.random.default_rng(H)
     active = np.flatnonzero(counts)
     firsts, sizes = np.array(bounds, np.int32)[active], np.diff(bounds)[active]

@@ -92,5 +92,5 @@ def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [np.inf, 1.0]])
 def test_weights_without_a_sum_are_refused(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="weights sum up to .*, expected a positive number"):
+    with pytest.raises(ValueError, match=r"weights sum up to .*, expected a positive number"):
         make_table(np.array(weights))
