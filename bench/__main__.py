@@ -6,6 +6,7 @@ from pathlib import Path
 
 import builds
 import kills
+import large
 import ngram
 import precision
 import quality
@@ -14,6 +15,7 @@ import speed
 BENCHES = {
     "builds": builds,
     "kills": kills,
+    "large": large,
     "ngram": ngram,
     "precision": precision,
     "quality": quality,

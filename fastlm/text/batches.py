@@ -52,30 +52,30 @@ class Chunk:
 
 @dataclass(frozen=True)
 class _Segments:
-    """Pieces of a corpus that are dealt to streams: stream b has those up to stream_ends[b]."""
+    """Pieces of a corpus that are dealt to streams: stream b has those up to stream_ends[b].
+
+    `tokens_before` counts the tokens before each piece, and at its end all of them.
+    """
 
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
+    tokens_before: NDArray[np.int64]
     stream_ends: NDArray[np.int64]
 
+    @property
     def num_steps(self) -> int:
-        """Count the steps of the longest stream."""
-        return int(np.diff(self._tokens_before()[self.stream_ends], prepend=0).max())
+        """Steps of the longest stream."""
+        return int(np.diff(self.tokens_before[self.stream_ends], prepend=0).max())
 
     def after(self, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the segment that each stream is in after so many steps, and the index of its next target."""
-        tokens = self._tokens_before()
-        begins = np.concatenate([np.zeros(1, dtype=np.int64), self.stream_ends[:-1]])
-        reached = np.minimum(tokens[begins] + steps, tokens[self.stream_ends])
-        segments = np.searchsorted(tokens, reached, side="right") - 1
+        begins = np.concatenate([[0], self.stream_ends[:-1]])
+        reached = np.minimum(self.tokens_before[begins] + steps, self.tokens_before[self.stream_ends])
+        segments = np.searchsorted(self.tokens_before, reached, side="right") - 1
         places = np.zeros(len(segments), dtype=np.int64)
         busy = segments < self.stream_ends
-        places[busy] = self.starts[segments[busy]] + (reached - tokens[segments])[busy]
+        places[busy] = self.starts[segments[busy]] + (reached - self.tokens_before[segments])[busy]
         return segments, places
-
-    def _tokens_before(self) -> NDArray[np.int64]:
-        """Count the tokens before each segment, and all of them."""
-        return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self.stops - self.starts)])
 
 
 class Streams:
@@ -124,7 +124,7 @@ class Streams:
         num_streams_used = min(num_streams, len(corpus.ids))
         bounds = np.arange(num_streams_used + 1, dtype=np.int64) * len(corpus.ids) // num_streams_used
         stream_ends = np.minimum(np.arange(1, num_streams + 1, dtype=np.int64), num_streams_used)
-        parts = _Segments(bounds[:-1].copy(), bounds[1:].copy(), stream_ends)
+        parts = _Segments(bounds[:-1].copy(), bounds[1:].copy(), bounds, stream_ends)
         return cls(corpus, num_streams, 1, lambda group: parts, PREVIOUS_ID)
 
     @classmethod
@@ -150,15 +150,14 @@ class Streams:
         vocabulary = corpus.vocabulary
 
         def segments(group: int) -> _Segments:
-            starts, stops = _sentences_of_group(corpus.ids, vocabulary.end_id, order, group)
-            return _dealt(starts, stops, num_streams)
+            return _dealt(*_sentences_of_group(corpus.ids, vocabulary.end_id, order, group), num_streams)
 
         return cls(corpus, num_streams, order.num_groups, segments, vocabulary.start_id)
 
     def num_chunks(self, length: int) -> int:
         """How many chunks `chunks` gives: what the longest stream needs."""
         _check_positive(length=length)
-        return sum(-(-self._segments(group).num_steps() // length) for group in range(self._num_groups))
+        return sum(-(-self._segments(group).num_steps // length) for group in range(self._num_groups))
 
     def chunks(self, length: int, start: int = 0) -> Iterator[Chunk]:
         """Read all streams from their begin.
@@ -178,17 +177,16 @@ class Streams:
         _check_positive(length=length)
         for group in range(self._num_groups):
             segments = self._segments(group)
-            num_steps = segments.num_steps()
-            num_chunks = -(-num_steps // length)
+            num_chunks = -(-segments.num_steps // length)
             if start < num_chunks:
-                yield from self._chunks(segments, length, start * length, num_steps)
+                yield from self._chunks(segments, length, start * length)
             start = max(0, start - num_chunks)
 
-    def _chunks(self, segments: _Segments, length: int, begin: int, end: int) -> Iterator[Chunk]:
-        """Read a group of segments from one step to another."""
+    def _chunks(self, segments: _Segments, length: int, begin: int) -> Iterator[Chunk]:
+        """Read a group of segments from one step on."""
         numbers, places = segments.after(begin)
-        for step in range(begin, end, length):
-            shape = (min(length, end - step), self.num_streams)
+        for step in range(begin, segments.num_steps, length):
+            shape = (min(length, segments.num_steps - step), self.num_streams)
             chunk = Chunk(
                 np.empty(shape, np.int32),
                 np.empty(shape, np.int32),
@@ -223,19 +221,19 @@ def _sentences_of_group(
             end = sentence_begin(ids, run_end, end_id)
             stops.append(begin + sentence_ends(ids[begin:end], end_id))
             starts.append(np.concatenate([[begin], stops[-1][:-1]]))
-    all_starts, all_stops = np.concatenate(starts), np.concatenate(stops)
-    places = order.within(group, 0, len(all_starts), len(all_starts))
-    return all_starts[places], all_stops[places]
+    joined = np.concatenate(starts)
+    places = order.within(group, 0, len(joined), len(joined))
+    return joined[places], np.concatenate(stops)[places]
 
 
 def _dealt(starts: NDArray[np.int64], stops: NDArray[np.int64], num_streams: int) -> _Segments:
     """Give each stream the sentences whose middles lie in its equal share of the tokens."""
-    lengths = stops - starts
-    middles = np.cumsum(lengths) - lengths / 2
-    shares = np.arange(1, num_streams + 1) * (lengths.sum() / num_streams)
-    stream_ends = np.searchsorted(middles, shares)
+    tokens_before = np.zeros(len(starts) + 1, dtype=np.int64)
+    np.cumsum(stops - starts, out=tokens_before[1:])
+    shares = np.arange(1, num_streams + 1) * (tokens_before[-1] / num_streams)
+    stream_ends = np.searchsorted(tokens_before[:-1] + tokens_before[1:], 2 * shares)  # twice the middles
     stream_ends[-1] = len(stops)
-    return _Segments(starts, stops, stream_ends.astype(np.int64))
+    return _Segments(starts, stops, tokens_before, stream_ends.astype(np.int64))
 
 
 class Windows:
