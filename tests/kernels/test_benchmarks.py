@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from output_calls import output_calls
 
 from fastlm import kernels
 
@@ -85,5 +86,14 @@ def test_kernel(name: str, names: list[Any], arrays: dict[str, np.ndarray], benc
     benchmark(getattr(kernels, name), *(arrays[a] if isinstance(a, str) else a for a in names))
 
 
+OUTPUT_KERNELS = list(output_calls(np.float32, 2, 50, 2, 2, 2))
+
+
+@pytest.mark.parametrize("name", OUTPUT_KERNELS)
+def test_kernel_of_an_output_layer(name: str, benchmark: Benchmark) -> None:
+    arguments, _ = output_calls(np.float32, N, V, H, H, N)[name]
+    benchmark(getattr(kernels, name), *arguments.values())
+
+
 def test_every_kernel_has_a_benchmark() -> None:
-    assert set(CALLS) == {name for name in kernels.__all__ if callable(getattr(kernels, name))}
+    assert set(CALLS) | set(OUTPUT_KERNELS) == {name for name in kernels.__all__ if callable(getattr(kernels, name))}

@@ -53,9 +53,9 @@ class AdaptiveSoftmax(OutputLayer):
         if cutoffs is None:
             cutoffs = choose_cutoffs(self._ranking.counts, hidden_size)
         self._bounds = [*map(int, cutoffs), vocab_size]
-        head, smoothed = self._bounds[0], self._ranking.counts + 1.0
-        parts = [smoothed[start:stop] for start, stop in pairwise(self._bounds)]
-        head_counts = np.append(smoothed[:head], [part.sum() for part in parts])
+        head, counts = self._bounds[0], self._ranking.counts
+        parts = [counts[start:stop] for start, stop in pairwise(self._bounds)]
+        head_counts = np.append(counts[:head], [(part + 1).sum() - 1 for part in parts])
         self.head = Softmax(f"{name}.head", hidden_size, len(head_counts), source, head_counts)
         self.tails = [
             _Tail(f"{name}.tails.{i}", hidden_size, width, source, part)

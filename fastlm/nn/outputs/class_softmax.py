@@ -54,7 +54,7 @@ class ClassSoftmax(OutputLayer):
         smoothed = self._ranking.counts + 1.0
         shares = np.add.reduceat(smoothed, self._bounds[:-1])
         self._classes = np.repeat(np.arange(len(shares), dtype=np.int32), np.diff(self._bounds))  # of ranks
-        self.classes = Softmax(f"{name}.classes", hidden_size, len(shares), source, shares)
+        self.classes = Softmax(f"{name}.classes", hidden_size, len(shares), source, shares - 1)
         self.weight = source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
         self.bias = source.filled(f"{name}.bias", (vocab_size,), np.log(smoothed / shares[self._classes]))
         self.weight.sparse = self.bias.sparse = True
