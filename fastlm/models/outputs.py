@@ -86,6 +86,8 @@ def _checked(kind: str, options: Mapping[str, Any], vocab_size: int) -> dict[str
         if kind not in USED_BY[name]:
             users = " and ".join(map(repr, USED_BY[name]))
             raise ValueError(f"{name} is {value!r}, but output {kind!r} does not use it, only {users}; leave it out")
+    if "num_classes" in options and "cutoffs" in options:
+        raise ValueError("num_classes and cutoffs both say what the classes are; leave out one of them")
     if "num_samples" in options:
         checked["num_samples"] = whole_number("num_samples", options["num_samples"], minimum=1, maximum=MAX_SAMPLES)
     for name in ("noise_power", "self_normalising"):

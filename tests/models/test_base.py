@@ -32,6 +32,8 @@ MODELS: dict[str, Callable[..., NeuralModel]] = {
         VOCABULARY, **({"context_size": 2, "embedding_dim": 5, "hidden_size": 7, "direct": True} | options)
     ),
     "rnnlm": lambda **options: RNNLM(VOCABULARY, **({"embedding_dim": 5, "hidden_size": 7} | options)),
+    "classes": lambda **options: MODELS["direct"](**({"output": "class", "num_classes": 4} | options)),
+    "sampled": lambda **options: MODELS["rnnlm"](**({"output": "sampled", "num_samples": 6} | options)),
 }
 Make = Callable[..., NeuralModel]
 
