@@ -145,8 +145,8 @@ def softmax_backward_weight(
         return
     with nogil:
         backward_weight(
-            &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0], &hidden[0, 0], &targets[0],
-            &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], factor, N, V, H, block, start, stop, accumulate)
+            &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0], &hidden[0, 0],
+            &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], factor, N, V, H, block, start, stop, accumulate)
 
 
 def softmax_log_probs(
@@ -245,8 +245,8 @@ cdef void forward_backward(
 
 cdef void backward_weight(
     real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
-    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N, Py_ssize_t V,
-    Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
+    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N,
+    Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ) noexcept nogil:
     """What `softmax_backward_weight` does, on arrays of the same shapes; N, V and H are not 0."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block

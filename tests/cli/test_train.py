@@ -174,6 +174,7 @@ def test_options_reach_model_and_vocabulary(run, text, output):
         "context": "continuous",
         "seed": 7,
         "dtype": "float32",
+        "output": "softmax",
     }
 
 
