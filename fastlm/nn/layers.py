@@ -13,7 +13,7 @@ from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSourc
 from fastlm.nn.products import affine, input_gradient, packed, packed_transposed, rows_worth_a_thread, weight_gradient
 from fastlm.nn.workspace import Workspace
 
-__all__ = ["Dropout", "Elman", "Embedding", "Layer", "Linear", "Tanh"]
+__all__ = ["Dropout", "Elman", "Embedding", "Layer", "Linear", "Tanh", "add_rows", "check_ids"]
 
 
 class Layer:
@@ -61,7 +61,7 @@ class Embedding(Layer):
         drows = workspace.array(f"{self.name}.drows", (len(ids), embedding_dim))
         slots = workspace.array(f"{self.name}.slots", (num_embeddings,), np.int32, fill=-1)
         count = kernels.embedding_backward(rows, drows, doutput, ids, slots)
-        self.weight.gradient = Rows(rows[:count], drows[:count])
+        add_rows(self.weight, Rows(rows[:count], drows[:count]), workspace)
 
 
 class Linear(Layer):
@@ -218,6 +218,27 @@ class Elman(Layer):
         kernels.linear_forward_vector(projected, inputs, self.w_xh.value, self.bias.value)
         kernels.elman_step(hidden, projected, previous, self.w_hh.value)
         return hidden
+
+
+def add_rows(parameter: Parameter, rows: Rows, workspace: Workspace) -> None:
+    """Add rows to a parameter's gradient, which another layer may have begun: one that has the same table.
+
+    Where there is none yet, they are the gradient, and may be completed until `workspace.workers.finish()` returns.
+    """
+    begun = parameter.gradient
+    if begun is None:
+        parameter.gradient = rows
+        return
+    workspace.workers.finish()  # neither need be complete before
+    parameter.gradient_squares = None
+    if not isinstance(begun, Rows):
+        kernels.add_rows(begun, rows.ids, rows.values)
+        return
+    ids, values = np.concatenate([begun.ids, rows.ids]), np.concatenate([begun.values, rows.values])
+    merged_ids, merged = np.empty_like(ids), np.empty_like(values)
+    slots = workspace.array(f"{parameter.name}.slots", (len(parameter.matrix),), np.int32, fill=-1)
+    count = kernels.embedding_backward(merged_ids, merged, values, ids, slots)
+    parameter.gradient = Rows(merged_ids[:count], merged[:count])
 
 
 def check_ids(name: str, ids: IntArray, least: int, size: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 import reference
 from gradcheck import check_gradient
 
+from fastlm.nn.layers import Embedding
 from fastlm.nn.optimizers import Adam, gradient_norm
 from fastlm.nn.outputs import NCE, OUTPUTS, AdaptiveSoftmax, ClassSoftmax, OutputLayer, SampledSoftmax, Softmax
 from fastlm.nn.parameters import Parameter, RandomParameters, Rows, StoredParameters
@@ -241,6 +242,41 @@ def test_the_norm_counts_every_gradient(make_workspace: Make, kind: str) -> None
     learn(layer, hidden, targets, workspace)
     expected = np.sqrt(sum((dense(parameter) ** 2).sum() for parameter in layer.parameters))
     np.testing.assert_allclose(gradient_norm(layer.parameters, workspace.workers), expected)
+
+
+@pytest.mark.parametrize("kind", ["softmax", *SAMPLED])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("output_first", [True, False])
+def test_the_gradients_of_a_tied_table_are_added(
+    make_workspace: Make, kind: str, threads: int, output_first: bool
+) -> None:
+    if kind == "softmax" and not output_first:
+        pytest.skip("a dense gradient is not begun by rows")
+    layer, embedding = make(kind), Embedding("embedding", V, H, RandomParameters(1, np.float64))
+    assert isinstance(layer, Softmax)
+    hidden, targets = tokens(30)
+    ids, doutput = np.array([3, 40, 3, 0, 17], np.int32), np.random.default_rng(1).normal(size=(5, H))
+    learn(layer, hidden, targets, make_workspace())
+    expected = dense(layer.weight) + reference.embedding_backward(doutput, ids, V)
+    bias = dense(layer.bias)
+
+    embedding.weight, workspace = layer.weight, make_workspace(threads=threads)
+    embedding.forward(ids, workspace)
+    for parameter in layer.parameters:
+        parameter.clear_gradient()
+    uses = [
+        lambda: layer.loss_and_gradient(hidden, targets, 1.0, workspace),
+        lambda: embedding.backward(doutput, workspace),
+    ]
+    for use in uses if output_first else uses[::-1]:
+        use()
+    workspace.workers.finish()
+    rows = layer.weight.gradient_rows()
+    assert len(set(rows.ids.tolist())) == len(rows.ids)
+    np.testing.assert_allclose(dense(layer.weight), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(dense(layer.bias), bias)
+    norm = gradient_norm(layer.parameters, workspace.workers)
+    np.testing.assert_allclose(norm, np.sqrt((expected**2).sum() + (bias**2).sum()))
 
 
 # Threads, steps, memory

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
+from fastlm.nn.layers import add_rows
 from fastlm.nn.outputs.frequency import Ranking, choose_classes
 from fastlm.nn.outputs.interface import OutputLayer
 from fastlm.nn.outputs.softmax import Softmax
@@ -84,8 +85,9 @@ class ClassSoftmax(OutputLayer):
         workspace.workers.run(words, tapering_blocks(len(groups.firsts), 1, workspace.workers.threads))
         kernels.add_rows(dhidden, groups.tokens, dinputs)
         ids = groups.rows()
-        self.weight.gradient, self.bias.gradient = Rows(ids, dweight), Rows(ids, dbias[:, np.newaxis])
         self.weight.gradient_squares = squares
+        add_rows(self.weight, Rows(ids, dweight), workspace)
+        add_rows(self.bias, Rows(ids, dbias[:, np.newaxis]), workspace)
         return loss - float(log_probs.sum(dtype=np.float64)), dhidden
 
     def target_log_probs(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
+from fastlm.nn.layers import add_rows
 from fastlm.nn.outputs.softmax import Softmax
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource, Rows
 from fastlm.nn.products import packed, packed_transposed, rows_worth_a_thread
@@ -127,7 +128,8 @@ class Sampled(Softmax):
             )  # fmt: skip
 
         workspace.workers.defer(words, len(ids), rows_worth_a_thread(inputs.size))
-        self.weight.gradient, self.bias.gradient = Rows(ids, dweight), Rows(ids, dbias)
+        add_rows(self.weight, Rows(ids, dweight), workspace)
+        add_rows(self.bias, Rows(ids, dbias), workspace)
 
     def _draw(self, targets: IntArray, workspace: Workspace) -> tuple[IntArray, IntArray, int]:
         """Return the rows of the table that a batch needs, the targets' places among them, and how many were drawn."""
