@@ -19,7 +19,8 @@ from fastlm.kernels.vector cimport (
 
 cdef enum:
     MOST_COLUMNS = 32  # of a panel
-    LOWEST = -1000000000  # a shift that any logit is far beyond
+
+cdef double LOWEST = -3e38  # a shift that any finite logit of a float32 is far beyond
 
 
 def softmax_forward(
@@ -56,7 +57,7 @@ def softmax_forward(
     with nogil:
         begin(&log_probs[0], &log_norms[0, 0], N, P * W)
         for i in range(P * W):
-            (&shifts[0, 0])[i] = LOWEST
+            (&shifts[0, 0])[i] = <real>LOWEST
         for k in range((V + block - 1) // block):
             first = k * block
             for p in range(P):
@@ -113,7 +114,7 @@ def softmax_forward_backward(
             size = min(block, V - first)
             for p in range(P):
                 for i in range(W):
-                    shifts[p, k, i] = shifts[p, k - 1, i] if k > 0 else LOWEST
+                    shifts[p, k, i] = shifts[p, k - 1, i] if k > 0 else <real>LOWEST
                 if exponentiate(
                     &exps[p, first, 0], &shifts[p, k, 0], &log_norms[p, 0], scale, &log_probs[p * W],
                     &hidden[p, 0, 0], &weight[first, 0], &bias[first], &targets[p * W], first, size, H, W,
@@ -174,7 +175,14 @@ def softmax_backward_weight(
         raise ValueError(f"squares has shape ({squares.shape[0]},), expected ({K},): one for each block")
     if not 0 <= start <= stop <= K:
         raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start <= stop <= {K} blocks")
-    if N == 0 or V == 0 or H == 0:
+    if V == 0 or H == 0 or start == stop:
+        return
+    if N == 0:
+        if not accumulate:
+            first, size = start * block, min(stop * block, V) - start * block
+            memset(&dweight[first, 0], 0, <size_t>(size * H) * sizeof(real))
+            memset(&dbias[first], 0, <size_t>size * sizeof(real))
+            memset(&squares[start], 0, <size_t>(stop - start) * sizeof(double))
         return
     with nogil:
         for k in range(start, stop):
