@@ -19,7 +19,8 @@ from fastlm.kernels.vector cimport (
 
 cdef enum:
     MOST_COLUMNS = 32  # of a panel
-    LOWEST = -1000000000  # a shift that any logit is far beyond
+
+cdef double LOWEST = -3e38  # a shift that any finite logit of a float32 is far beyond
 
 
 def softmax_forward(
@@ -141,7 +142,14 @@ def softmax_backward_weight(
         raise ValueError(f"squares has shape ({squares.shape[0]},), expected ({K},): one for each block")
     if not 0 <= start <= stop <= K:
         raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start <= stop <= {K} blocks")
-    if N == 0 or V == 0 or H == 0:
+    if V == 0 or H == 0 or start == stop:
+        return
+    if N == 0:
+        if not accumulate:
+            first, size = start * block, min(stop * block, V) - start * block
+            memset(&dweight[first, 0], 0, <size_t>(size * H) * sizeof(real))
+            memset(&dbias[first], 0, <size_t>size * sizeof(real))
+            memset(&squares[start], 0, <size_t>(stop - start) * sizeof(double))
         return
     with nogil:
         backward_weight(
@@ -193,7 +201,7 @@ cdef void forward(
     cdef real[MOST_COLUMNS] factor
     begin(log_probs, log_norms, N, P * W)
     for i in range(P * W):
-        shifts[i] = LOWEST
+        shifts[i] = <real>LOWEST
     for k in range((V + block - 1) // block):
         first = k * block
         for p in range(P):
@@ -222,7 +230,7 @@ cdef void forward_backward(
         for p in range(P):
             shift = shifts + (p * K + k) * W
             for i in range(W):
-                shift[i] = (shift - W)[i] if k > 0 else LOWEST
+                shift[i] = (shift - W)[i] if k > 0 else <real>LOWEST
             if exponentiate(
                 exps + (p * V + first) * W, shift, log_norms + p * W, scale, log_probs + p * W, hidden + p * H * W,
                 weight + first * H, bias + first, targets + p * W, first, size, H, W, min(W, N - p * W),

@@ -87,6 +87,8 @@ def weight_gradient(
         dbias, accumulate_bias = bias.dense_gradient()
         if accumulate != accumulate_bias:
             raise RuntimeError(f"{weight.name} has a gradient and {bias.name} none, or the other way round")
+    if accumulate:
+        workspace.workers.finish()  # the gradient before this one may still be read from its operand
     panels = packed(inputs, workspace, f"{weight.name}.inputs")
 
     def outputs(start: int, stop: int, worker: int) -> None:

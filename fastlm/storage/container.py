@@ -20,7 +20,9 @@ from fastlm.storage.header import Entry, build_header, checksum, is_header, join
 __all__ = ["TensorFile", "TensorRun", "TensorWriter", "is_container", "read_tensors", "write_tensors"]
 
 
-def write_tensors(path: Source, metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> None:
+def write_tensors(
+    path: Source, metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]], *, sync: bool = True
+) -> None:
     """Write named arrays and metadata as one container, atomically; equal contents give equal bytes.
 
     Parameters
@@ -31,6 +33,8 @@ def write_tensors(path: Source, metadata: Mapping[str, str], tensors: Mapping[st
         Anything; keys that begin with "crc32" are reserved.
     tensors : mapping of str to array
         Arrays of any shape, of float16 to float64, int8 to int64, uint8 to uint64, or bool.
+    sync : bool, default True
+        See `atomic_write`.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def write_tensors(path: Source, metadata: Mapping[str, str], tensors: Mapping[st
     entries = _laid_out({name: (array.dtype, array.shape) for name, array in arrays.items()})
     contents = {name: _bytes_of(arrays[name]) for name in entries}
     header = build_header(metadata, entries, {name: checksum(content) for name, content in contents.items()})
-    with atomic_write(path) as file:
+    with atomic_write(path, sync=sync) as file:
         file.write(header)
         for content in contents.values():
             file.write(content)
@@ -73,7 +77,7 @@ class TensorWriter:
         What is known at the start.
     others : mapping of str to array, optional
         Tensors that are known at the start.
-    temporary_in : str or path-like, optional
+    temporary_in, sync
         See `atomic_write`.
 
     Attributes
@@ -101,6 +105,7 @@ class TensorWriter:
         others: Mapping[str, NDArray[Any]] | None = None,
         *,
         temporary_in: Source | None = None,
+        sync: bool = True,
     ) -> None:
         self.path = path
         self.name = name
@@ -108,6 +113,7 @@ class TensorWriter:
         self.metadata = dict(metadata or {})
         self.size = 0
         self._temporary_in = temporary_in
+        self._sync = sync
         self._others = _stored(others or {})
         self._checksums = {other: checksum(_bytes_of(array)) for other, array in self._others.items()}
         self._checksum = checksum(b"")
@@ -164,7 +170,7 @@ class TensorWriter:
 
     @contextmanager
     def _writing(self) -> Iterator[Self]:
-        with atomic_write(self.path, temporary_in=self._temporary_in) as self._file:
+        with atomic_write(self.path, temporary_in=self._temporary_in, sync=self._sync) as self._file:
             yield self
             header = self._header(self._room)
             if len(header) > self._room:

@@ -266,7 +266,7 @@ class _TemporaryFile(io.FileIO):
 
 
 @contextmanager
-def atomic_write(path: Source, *, temporary_in: Source | None = None) -> Iterator[BinaryIO]:
+def atomic_write(path: Source, *, temporary_in: Source | None = None, sync: bool = True) -> Iterator[BinaryIO]:
     """Write a file so that `path` holds, at every moment, either all that it held before or all of the new.
 
     The bytes go to a temporary file in the same directory, reach the disk, and only then take the name of `path`. If
@@ -280,6 +280,9 @@ def atomic_write(path: Source, *, temporary_in: Source | None = None) -> Iterato
         The file to write.
     temporary_in : str or path-like, optional
         Another directory, of the same file system, for the temporary file.
+    sync : bool, default True
+        Wait until the bytes have reached the disk. Without, a failure of power can leave a broken file: for what can be
+        made again, and is checked before it is used.
 
     Yields
     ------
@@ -301,7 +304,8 @@ def atomic_write(path: Source, *, temporary_in: Source | None = None) -> Iterato
             yield file
             with system_failures("write", path):
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
         with system_failures("write", path):
             if mode is not None:
                 temporary.chmod(mode)
@@ -310,7 +314,8 @@ def atomic_write(path: Source, *, temporary_in: Source | None = None) -> Iterato
         with suppress(OSError):  # what stopped the writing is the news
             temporary.unlink()
         raise
-    _sync_directory(target.parent)
+    if sync:
+        _sync_directory(target.parent)
 
 
 def remove_temporaries(path: Source) -> None:

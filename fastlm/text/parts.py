@@ -77,7 +77,7 @@ def count_part(worked: WorkedPart, part: Part, tokenizer: Tokenizer, errors: str
     """Read a part of a text and write its files; `pulse` is told of bytes."""
     counter = Counter()
     totals = dict.fromkeys(TEXT_COUNTS, 0)
-    with TensorWriter(worked.numbers_path, "numbers", np.int32) as writer:
+    with TensorWriter(worked.numbers_path, "numbers", np.int32, sync=False) as writer:
         for piece in part:
             reader = TextReader(piece.path, errors, begin=piece.begin, end=piece.end, progress=pulse)
             try:
@@ -90,7 +90,7 @@ def count_part(worked: WorkedPart, part: Part, tokenizer: Tokenizer, errors: str
     totals["num_empty_lines"] = counter.num_empty_lines - totals["num_skipped"]
     data, ends, counts = counter.words()
     metadata = {name: str(count) for name, count in totals.items()} | {"errors": errors}
-    write_tensors(worked.words_path, metadata, {"bytes": data, "ends": ends, "counts": counts})
+    write_tensors(worked.words_path, metadata, {"bytes": data, "ends": ends, "counts": counts}, sync=False)
 
 
 def _line_of_file(error: LineError, piece: Piece) -> LineError:

@@ -77,8 +77,11 @@ class Preparation:
     def _cut(self) -> list[Part]:
         smallest, largest = FAST_PARTS if isinstance(self.tokenizer, WhitespaceTokenizer) else SLOW_PARTS
         total = sum(item.size or 0 for item in self.inputs)
-        wanted = PARTS_A_WORKER * self.workers if self.workers > 1 else 1
-        return cut_into_parts(self.inputs, max(1, min(wanted, total // smallest), -(-total // largest)))
+        at_least, at_most = -(-total // largest), total // smallest
+        if self.workers > 1:  # as many parts for each
+            at_least = max(at_least, min(PARTS_A_WORKER * self.workers, at_most))
+            at_least -= at_least % self.workers if at_least > self.workers else 0
+        return cut_into_parts(self.inputs, max(1, at_least))
 
     def _count(self, parts: list[Part], worked: list[WorkedPart], say: Callable[[str], object]) -> "_Totals":
         """Count the parts that no earlier run has counted; what is read is told to the bar."""

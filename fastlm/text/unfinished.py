@@ -89,13 +89,13 @@ class Unfinished:
         return parts
 
     def _read_plan(self) -> dict[str, Any] | None:
-        """Return the plan that is there; None if a run was stopped before it had one."""
+        """Return the plan that is there; None if a run was stopped before it had one, or while it removed all."""
         try:
             plan: dict[str, Any] = json.loads((self.folder / PLAN).read_bytes())
             if plan["format"] == FORMAT and plan["version"] == VERSION:
                 return plan
         except FileNotFoundError:
-            if all(path.suffix == ".tmp" for path in self.folder.iterdir()):
+            if all(path.suffix in (".tmp", ".numbers", ".words") for path in self.folder.iterdir()):
                 return None
         except (OSError, ValueError, LookupError, TypeError):
             pass

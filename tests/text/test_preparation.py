@@ -266,9 +266,10 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, text: Path) -> 
     assert sorted(path.name for path in folder.iterdir()) == ["diary.txt", "plan.json"]
 
 
-def test_a_run_that_was_killed_before_its_plan(tmp_path: Path, text: Path) -> None:
+@pytest.mark.parametrize("name", [".fastlm-0123.tmp", "000001.words"])
+def test_a_run_that_was_killed_before_its_plan_or_after_its_end(tmp_path: Path, text: Path, name: str) -> None:
     (tmp_path / "c.unfinished").mkdir()
-    (tmp_path / "c.unfinished" / ".fastlm-0123.tmp").touch()
+    (tmp_path / "c.unfinished" / name).touch()
     Corpus.prepare(text, tmp_path / "c")
     assert left_behind(tmp_path) == []
 

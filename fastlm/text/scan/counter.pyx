@@ -6,8 +6,8 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from fastlm.text.scan.scanner cimport NO_MEMORY, RESERVED, Scanner
-from fastlm.text.scan.split cimport prefetch
 from fastlm.text.scan.table cimport (
+    BATCH,
     EMPTY,
     END,
     START,
@@ -20,7 +20,8 @@ from fastlm.text.scan.table cimport (
     make_slots,
     move_slots,
     occupy,
-    set_word,
+    prefetch,
+    set_words,
 )
 
 import numpy as np
@@ -87,20 +88,23 @@ cdef class Counter(Scanner):
     def add_counts(self, const uint8_t[::1] data, const int64_t[::1] ends, const int64_t[::1] counts):
         """Add what another counter's `words` gave, as if this one had gone on with its texts."""
         cdef Table other
-        cdef Token token
+        cdef Token[BATCH] tokens
         cdef Slot *slot
+        cdef Py_ssize_t begin = 0
         cdef Py_ssize_t k
         cdef int32_t index = 0
         other.data = &data[0]
         other.ends = &ends[0]
+        other.size = ends.shape[0]
         with nogil:
-            for k in range(ends.shape[0]):
-                set_word(&token, &other, k)
-                slot = locate(&self.table, &token)
-                index = slot.index if slot.length != EMPTY else self.enter(slot, &token)
-                if index < 0:
-                    break
-                self.counts[index] += counts[k]
+            while begin < other.size and index >= 0:
+                for k in range(set_words(tokens, &other, begin, &self.table)):
+                    slot = locate(&self.table, &tokens[k])
+                    index = slot.index if slot.length != EMPTY else self.enter(slot, &tokens[k])
+                    if index < 0:
+                        break
+                    self.counts[index] += counts[begin + k]
+                begin += BATCH
         if index < 0:
             self.check(NO_MEMORY)
         self.num_sentences = self.counts[END]

@@ -7,8 +7,8 @@ No Python object is touched in these loops, and nothing is kept between calls bu
 cimport cython
 from libc.stdint cimport int32_t, uint8_t
 
-from fastlm.text.scan.split cimport BATCH, MAX_BATCH, is_blank, prefetch, split
-from fastlm.text.scan.table cimport END, START, UNKNOWN, Table, Token, WordTable, as_token, locate
+from fastlm.text.scan.split cimport MAX_BATCH, is_blank, split
+from fastlm.text.scan.table cimport BATCH, END, START, UNKNOWN, Table, Token, WordTable, as_token, locate, prefetch
 
 import numpy as np
 

@@ -1,9 +1,9 @@
-"""Splitting of text at blanks, and the prefetching that look-ups of many words live on."""
+"""Splitting of text at blanks."""
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from fastlm.text.scan.table cimport Token, set_bytes
+from fastlm.text.scan.table cimport BATCH, Token, set_bytes
 
 cdef extern from *:
     """
@@ -37,18 +37,14 @@ cdef extern from *:
         _BitScanForward64(&place, bits);
         return (int) place;
     }
-    #define fastlm_prefetch(address) ((void) (address))
     #else
     #define fastlm_trailing_zeros(bits) __builtin_ctzll(bits)
-    #define fastlm_prefetch(address) __builtin_prefetch(address)
     #endif
     """
     uint64_t blanks "fastlm_blanks" (const uint8_t *at) noexcept nogil
     int trailing_zeros "fastlm_trailing_zeros" (uint64_t bits) noexcept nogil
-    void prefetch "fastlm_prefetch" (const void *address) noexcept nogil
 
 cdef enum:
-    BATCH = 256                 # events (tokens, line ends) that are looked up together, or a few more:
     PIECE = 64                  # bytes that are split together; each can be one event, after the token before them
     MAX_BATCH = BATCH + PIECE + 1
 

@@ -11,10 +11,17 @@ cdef extern from *:
     static const uint64_t fastlm_first_bytes[9] = {
         0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, 0xffffffffffffffff
     };
+    #if defined(_MSC_VER)
+    #define fastlm_prefetch(address) ((void) (address))
+    #else
+    #define fastlm_prefetch(address) __builtin_prefetch(address)
+    #endif
     """
     const uint64_t *first_bytes "fastlm_first_bytes"
+    void prefetch "fastlm_prefetch" (const void *address) noexcept nogil
 
 cdef enum:
+    BATCH = 256         # words, or events of a text, that are looked up together: their slots are fetched meanwhile
     UNKNOWN = 0         # the id of <unk>
     END = 1             # the id of </s>
     START = -1          # <s> in a table: never an id of a text
@@ -110,6 +117,17 @@ cdef inline void set_word(Token *token, const Table *table, Py_ssize_t index) no
     cdef const uint8_t *end = table.data + table.ends[index]
     cdef const uint8_t *start = table.data + word_start(table, index)
     set_bytes(token, start, end - start, end)
+
+
+cdef inline Py_ssize_t set_words(Token *tokens, const Table *words, Py_ssize_t begin,
+                                 const Table *table) noexcept nogil:
+    """Make tokens of a batch of words, from number `begin` on, and have their slots in a table fetched; how many."""
+    cdef Py_ssize_t count = min(words.size - begin, BATCH)
+    cdef Py_ssize_t k
+    for k in range(count):
+        set_word(&tokens[k], words, begin + k)
+        prefetch(&table.slots[tokens[k].hash >> table.shift])
+    return count
 
 
 cdef inline Slot *locate(const Table *table, const Token *token) noexcept nogil:

@@ -31,15 +31,17 @@ cdef bint make_slots(Table *table, Py_ssize_t num_words) noexcept nogil:
 
 cdef Py_ssize_t fill_slots(Table *table) noexcept nogil:
     """Enter all words; the first one that is there already, or -1."""
-    cdef Py_ssize_t index
-    cdef Token token
+    cdef Py_ssize_t begin = 0
+    cdef Py_ssize_t k
+    cdef Token[BATCH] tokens
     cdef Slot *slot
-    for index in range(table.size):
-        set_word(&token, table, index)
-        slot = locate(table, &token)
-        if slot.length != EMPTY:
-            return index
-        occupy(slot, &token, <int32_t> index)
+    while begin < table.size:
+        for k in range(set_words(tokens, table, begin, table)):
+            slot = locate(table, &tokens[k])
+            if slot.length != EMPTY:
+                return begin + k
+            occupy(slot, &tokens[k], <int32_t> (begin + k))
+        begin += BATCH
     return -1
 
 
@@ -134,7 +136,8 @@ cdef class WordTable:
             0 for a word that is not there.
         """
         cdef Table words
-        cdef Token token
+        cdef Token[BATCH] tokens
+        cdef Py_ssize_t begin = 0
         cdef Py_ssize_t k
         words.data = &data[0]
         words.ends = &ends[0]
@@ -142,7 +145,8 @@ cdef class WordTable:
         numbers = np.empty(words.size, dtype=np.int32)
         cdef int32_t[::1] out = numbers
         with nogil:
-            for k in range(words.size):
-                set_word(&token, &words, k)
-                out[k] = max(UNKNOWN, locate(&self.table, &token).index)
+            while begin < words.size:
+                for k in range(set_words(tokens, &words, begin, &self.table)):
+                    out[begin + k] = max(UNKNOWN, locate(&self.table, &tokens[k]).index)
+                begin += BATCH
         return numbers
