@@ -40,9 +40,18 @@ class TinyModel:
         return State(beginning, beginning)
 
     def advance(self, state, id):
+        if isinstance(state, list):
+            return [self.advance(one, int(id)) for one, id in zip(state, id, strict=True)]
         return State(state.last, id)
 
+    def log_prob(self, state, id):
+        if isinstance(state, list):
+            return np.array([self.log_prob(one, id) for one, id in zip(state, id, strict=True)])
+        return self.log_probs(state)[id]
+
     def log_probs(self, state):
+        if isinstance(state, list):
+            return np.array([self.log_probs(one) for one in state])
         logits = self.near[state.last] + self.far[state.before_last]
         return logits - np.log(np.exp(logits).sum())
 

@@ -1,7 +1,9 @@
 """What a language model must offer so that everything in this package can use it."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, Self, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +11,84 @@ from numpy.typing import NDArray
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["CountTokens", "Model", "State"]
+__all__ = ["CountTokens", "Model", "State", "Word", "Words"]
 
-State: TypeAlias = Any
-"""All of the text so far that a model remembers. Its kind is the model's own; it is never changed in place."""
+Word: TypeAlias = str | int | np.integer[Any]
+"""A token as the model's tokenizer makes them, `</s>` among them, or its id; a str that is not known is `<unk>`."""
+
+Words: TypeAlias = Sequence[Word] | NDArray[np.integer[Any]]
 
 CountTokens: TypeAlias = Callable[[int], object]
 """Called now and then with the number of tokens done since the last call."""
+
+
+@dataclass(frozen=True, eq=False)
+class State(ABC):
+    """All of the text so far that a model remembers: what a decoder keeps with each of its hypotheses.
+
+    A state never changes, so a copy is the state itself, and any number of hypotheses and threads may share one. Two
+    states of a model are equal, and have one hash, when what decides their future is equal. Each model has a kind of
+    its own; all begin with `model.start()`.
+
+    Attributes
+    ----------
+    model
+        None in a state that was pickled: it leaves the model behind, and goes on by `model.advance(state, word)` where
+        it arrives.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> state = model.start().advance("the").advance("cat")
+    >>> state.log_prob("sat") == state.log_probs()[vocabulary["sat"]]
+    True
+    >>> state == model.start().advance("on").advance("the").advance("cat")  # two words are all that it sees
+    True
+    """
+
+    model: "Model | None" = field(repr=False)
+
+    @property
+    @abstractmethod
+    def key(self) -> Hashable:
+        """What decides the future, for a model."""
+
+    def advance(self, word: Word) -> Self:
+        """Return the state after one more word; `</s>` in sentence context leads back to the start."""
+        return cast(Self, self._model.advance(self, word))
+
+    def log_probs(self) -> NDArray[np.floating[Any]]:
+        """Return the log-probability of every next word, shape (V,)."""
+        return self._model.log_probs(self)
+
+    def log_prob(self, word: Word) -> float:
+        """Return the log-probability of one next word."""
+        return self._model.log_prob(self, word)
+
+    @property
+    def _model(self) -> "Model":
+        if self.model is None:
+            raise ValueError("this state was pickled without its model; call model.advance(state, word) and the like")
+        return self.model
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.key == other.key and (self.model is other.model or self.model is None or other.model is None)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (None, *(getattr(self, member.name) for member in fields(self)[1:]))
 
 
 class Model(Protocol):
@@ -52,13 +125,24 @@ class Model(Protocol):
     def start(self) -> State:
         """Return the state at the beginning of a text."""
 
-    def advance(self, state: State, id: int, /) -> State:
-        """Return the state after one more token."""
+    @overload
+    def advance(self, state: State, word: Word, /) -> State: ...
+    @overload
+    def advance(self, states: list[State], words: Words, /) -> list[State]: ...
+    def advance(self, state: Any, word: Any, /) -> Any:
+        """Return the state after one more token; of a list of states and as many tokens, a list."""
 
-    def log_probs(self, state: State, /) -> NDArray[np.floating[Any]]:
-        """Return the log-probability of every next token, shape (V,)."""
+    def log_probs(self, state: State | list[State], /) -> NDArray[np.floating[Any]]:
+        """Return the log-probability of every next token, shape (V,); of a list of N states, shape (N, V)."""
 
-    def score_ids(self, state: State, ids: NDArray[np.integer[Any]], /) -> tuple[NDArray[np.float64], State]:
+    @overload
+    def log_prob(self, state: State, word: Word, /) -> float: ...
+    @overload
+    def log_prob(self, states: list[State], words: Words, /) -> NDArray[np.float64]: ...
+    def log_prob(self, state: Any, word: Any, /) -> Any:
+        """Return the log-probability of one next token; of a list of N states and as many tokens, shape (N,)."""
+
+    def score_ids(self, state: Any, ids: NDArray[np.integer[Any]], /) -> tuple[NDArray[np.float64], State]:
         """Score ids as the text that follows `state`.
 
         The same as calling `log_probs` and `advance` in turn, one id after the other, but in one go.

@@ -2,13 +2,14 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Self, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference import evaluation, generation, similarity, tokens
+from fastlm.inference.interface import State, Word, Words
 from fastlm.modelfile import ModelContents
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray
@@ -16,8 +17,6 @@ from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["LanguageModel"]
-
-State: TypeAlias = Any
 
 
 class LanguageModel(ABC):
@@ -41,9 +40,12 @@ class LanguageModel(ABC):
     >>> model = fastlm.NNLM(fastlm.Vocabulary(["the", "cat"]), context_size=2, embedding_dim=4, hidden_size=8)
     >>> isinstance(model, fastlm.LanguageModel)
     True
-    >>> state = model.advance(model.start(), model.vocabulary["the"])
-    >>> model.log_probs(state).shape
+    >>> state = model.start().advance("the")
+    >>> state.log_probs().shape
     (4,)
+    >>> the_cat, the_the = model.advance([state, state], ["cat", "the"])
+    >>> model.log_probs([the_cat, the_the]).shape
+    (2, 4)
     """
 
     architecture: ClassVar[str]
@@ -73,19 +75,85 @@ class LanguageModel(ABC):
         """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
 
     @abstractmethod
-    def start(self) -> State:
+    def start(self) -> Any:
         """Return the state at the beginning of a text: after `<s>`, or after a `</s>` with nothing before it."""
 
-    @abstractmethod
-    def advance(self, state: State, id: int) -> State:
-        """Return the state after one more word; `state` stays as it is."""
+    @overload
+    def advance(self, state: State, word: Word) -> Any: ...
+    @overload
+    def advance(self, state: Sequence[State], word: Words) -> list[Any]: ...
+    def advance(self, state: State | Sequence[State], word: Any) -> Any:
+        """Return the state after one more word; of several states and as many words, a list, in one batch.
+
+        Parameters
+        ----------
+        state : State or sequence of State
+            Of this model; it stays as it is.
+        word : str or int, or a sequence of them
+            A word as the tokenizer makes them, where one that is not known is `<unk>`, or an id. After `</s>`, in
+            sentence context, comes the start of the next sentence.
+
+        Raises
+        ------
+        ValueError
+            If an id is not of the vocabulary, the word is `<s>`, a state is another model's, or there are not as many
+            words as states.
+
+        Examples
+        --------
+        >>> import fastlm
+        >>> vocabulary = fastlm.Vocabulary(["the", "cat"])
+        >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8)
+        >>> states = model.advance([model.start()] * 2, ["the", "cat"])
+        >>> states[1] == model.advance(model.start(), vocabulary["cat"])
+        True
+        """
+        if isinstance(state, State):
+            return self._advance_one(self._own(state), self._word_id(word))
+        states, ids = self._pairs(state, word)
+        return self._advance_all(states, ids) if states else []
+
+    def log_probs(self, state: State | Sequence[State]) -> FloatArray:
+        """Natural log-probability of every next word, (V,); of N states, in one batch, (N, V)."""
+        if isinstance(state, State):
+            return self._log_probs_one(self._own(state))
+        states = [self._own(one) for one in state]
+        return self._log_probs_all(states) if states else np.empty((0, len(self.vocabulary)))
+
+    @overload
+    def log_prob(self, state: State, word: Word) -> float: ...
+    @overload
+    def log_prob(self, state: Sequence[State], word: Words) -> NDArray[np.float64]: ...
+    def log_prob(self, state: State | Sequence[State], word: Any) -> float | NDArray[np.float64]:
+        """Natural log-probability of one next word; of N states and as many words, in one batch, (N,).
+
+        Arguments and errors are those of `advance`.
+        """
+        if isinstance(state, State):
+            return self._log_prob_one(self._own(state), self._word_id(word))
+        states, ids = self._pairs(state, word)
+        return self._log_prob_all(states, ids) if states else np.empty(0)
 
     @abstractmethod
-    def log_probs(self, state: State) -> FloatArray:
-        """Natural log-probability of every next word, (V,)."""
+    def _advance_one(self, state: Any, id: int) -> State: ...
 
     @abstractmethod
-    def score_ids(self, state: State, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], State]:
+    def _log_probs_one(self, state: Any) -> FloatArray: ...
+
+    def _log_prob_one(self, state: Any, id: int) -> float:
+        return float(self._log_probs_one(state)[id])
+
+    def _advance_all(self, states: list[Any], ids: IntArray) -> list[Any]:
+        return [self._advance_one(state, id) for state, id in zip(states, ids.tolist(), strict=True)]
+
+    def _log_probs_all(self, states: list[Any]) -> FloatArray:
+        return np.stack([self._log_probs_one(state) for state in states])
+
+    def _log_prob_all(self, states: list[Any], ids: IntArray) -> NDArray[np.float64]:
+        return np.array([self._log_prob_one(state, id) for state, id in zip(states, ids.tolist(), strict=True)])
+
+    @abstractmethod
+    def score_ids(self, state: Any, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Any]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
 
     @abstractmethod
@@ -194,7 +262,29 @@ class LanguageModel(ABC):
         """Return the k nearest words by cosine; see `fastlm.inference.similarity.similar`."""
         return similarity.similar(self, word, k)
 
-    def _check_id(self, id: int) -> int:
+    def _own(self, state: Any) -> State:
+        if not isinstance(state, State) or (state.model is not self and state.model is not None):
+            raise ValueError(f"expected a state of this model, which begins with its start(), got {state!r:.80}")
+        return state
+
+    def _word_id(self, word: Word) -> int:
+        if not isinstance(word, str):
+            return self._check_id(word)
+        id = self.vocabulary[word]
+        if id == self.vocabulary.start_id:
+            raise ValueError(f"the word is {word!r}, which no word comes before; begin a sentence with start()")
+        return id
+
+    def _pairs(self, states: Sequence[State], words: Words) -> tuple[list[State], IntArray]:
+        """Return several states, and the ids of as many words."""
+        if len(states) != len(words):
+            raise ValueError(f"got {len(states)} states and {len(words)} words, expected as many of these as of those")
+        own = [self._own(state) for state in states]
+        if isinstance(words, np.ndarray):
+            return own, self._check_ids(words)
+        return own, np.array([self._word_id(word) for word in words], np.int32)
+
+    def _check_id(self, id: Any) -> int:
         if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
             raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
         return int(id)

@@ -203,6 +203,33 @@ class NeuralModel(LanguageModel):
                 yield _events(batch, self.output.target_scores(batch.features, batch.targets, batch.workspace))
 
     @abstractmethod
+    def _features_after(self, states: list[Any], workspace: Workspace) -> FloatArray:
+        """Return what the output layer sees after each of N states, (N, H)."""
+
+    @abstractmethod
+    def _feature_vector(self, state: Any) -> FloatArray:
+        """Return the same of one state, (H,), without packing anything: what a decoder takes step by step."""
+
+    def _log_probs_one(self, state: Any) -> FloatArray:
+        row: FloatArray = self.output.log_probs(self._feature_vector(state)[np.newaxis])[0]
+        return row
+
+    def _log_prob_one(self, state: Any, id: int) -> float:
+        return self.output.log_prob(self._feature_vector(state), id)
+
+    def _log_probs_all(self, states: list[Any]) -> FloatArray:
+        return self.output.log_probs(self._features_after(states, self._scratch()))
+
+    def _log_prob_all(self, states: list[Any], ids: IntArray) -> NDArray[np.float64]:
+        workspace = self._scratch()
+        features = self._features_after(states, workspace)
+        return self.output.target_log_probs(features, ids, workspace).astype(np.float64)
+
+    def _scratch(self) -> Workspace:
+        """Return a workspace for one call, on the caller's thread."""
+        return Workspace(self.dtype, Workers(1))
+
+    @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
         """Yield, for a batch of tokens after the other, what the output layer sees of them."""
 

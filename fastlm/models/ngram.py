@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from fastlm.errors import FastLMError, ModelFileError
 from fastlm.inference.arguments import check_vocabulary, whole_number
+from fastlm.inference.interface import State
 from fastlm.kernels.ngram import Trie
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.models import ngram_arpa
 from fastlm.models.base import LanguageModel
 from fastlm.models.ngram_estimation import Level, estimate, memory_bound
 from fastlm.nn.parallel import Block, Workers
-from fastlm.nn.parameters import FloatArray
+from fastlm.nn.parameters import FloatArray, IntArray
 from fastlm.text.arpa import ArpaReader, write_arpa
 from fastlm.text.corpus import Corpus
 from fastlm.text.tokenizer import TokenizerChoice
@@ -37,11 +38,16 @@ FIELDS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Context:
+@dataclass(frozen=True, eq=False)
+class Context(State):
     """The last words that matter to what follows: those that are the beginning of an n-gram of the model."""
 
     ids: tuple[int, ...]
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """The words."""
+        return self.ids
 
 
 class NGramLM(LanguageModel):
@@ -279,29 +285,37 @@ class NGramLM(LanguageModel):
         """Return the state at the beginning of a sentence."""
         return self._matched((self.vocabulary.start_id,))
 
-    def advance(self, state: Context, id: int) -> Context:
-        """Return the state after one more word."""
-        if self._check_id(id) == self.vocabulary.end_id:
+    def _advance_one(self, state: Context, id: int) -> Context:
+        if id == self.vocabulary.end_id:
             return self.start()
-        return self._matched((*state.ids, int(id)))
+        return self._matched((*state.ids, id))
 
     def _matched(self, ids: tuple[int, ...]) -> Context:
         length = self._trie.context_length(ids)
-        return Context(ids[len(ids) - length :])
+        return Context(self, ids[len(ids) - length :])
 
-    def log_probs(self, state: Context) -> FloatArray:
-        """Natural log-probability of every next word, (V,)."""
+    def _log_probs_one(self, state: Context) -> FloatArray:
         log_probs = np.empty(len(self.vocabulary))
         self._trie.next_log_probs(log_probs, state.ids)
         return log_probs
 
+    def _log_prob_one(self, state: Context, id: int) -> float:
+        return float(self._log_prob_all([state], np.array([id], np.int32))[0])
+
+    def _log_prob_all(self, states: list[Context], ids: IntArray) -> NDArray[np.float64]:
+        log_probs = np.empty(len(ids))
+        for place, state in enumerate(states):
+            self._trie.score(log_probs[place : place + 1], ids[place : place + 1], state.ids)
+        return log_probs
+
     def score_ids(self, state: Context, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Context]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
+        self._own(state)
         ids = self._check_ids(ids)
         log_probs = np.empty(len(ids))
         self._trie.score(log_probs, ids, state.ids)
         for id in ids[-self.config["order"] :].tolist():
-            state = self.advance(state, id)
+            state = self._advance_one(state, id)
         return log_probs, state
 
     def token_log_probs(

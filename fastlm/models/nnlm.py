@@ -7,6 +7,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlm.inference.interface import State
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
@@ -20,11 +21,16 @@ from fastlm.text.vocabulary import Vocabulary
 __all__ = ["NNLM"]
 
 
-@dataclass(frozen=True)
-class Window:
+@dataclass(frozen=True, eq=False)
+class Window(State):
     """The last words, oldest first: all that an NNLM knows of the text so far."""
 
     ids: tuple[int, ...]
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """The words."""
+        return self.ids
 
 
 class NNLM(NeuralModel):
@@ -180,24 +186,24 @@ class NNLM(NeuralModel):
     def start(self) -> Window:
         """Return the state at the beginning of a text: nothing but `<s>`, or nothing but `</s>`."""
         begin = self.vocabulary.start_id if self.context == "sentence" else self.vocabulary.end_id
-        return Window((begin,) * self.config["context_size"])
+        return Window(self, (begin,) * self.config["context_size"])
 
-    def advance(self, state: Window, id: int) -> Window:
-        """Return the state after one more word."""
-        if self._check_id(id) == self.vocabulary.end_id and self.context == "sentence":
+    def _advance_one(self, state: Window, id: int) -> Window:
+        if id == self.vocabulary.end_id and self.context == "sentence":
             return self.start()
-        return Window((*state.ids[1:], int(id)))
+        return Window(self, (*state.ids[1:], id))
 
-    def log_probs(self, state: Window) -> FloatArray:
-        """Natural log-probability of every next word, (V,)."""
+    def _feature_vector(self, state: Window) -> FloatArray:
         e = self.embeddings[list(state.ids)].reshape(-1)
         h = self.tanh.forward_vector(self.hidden.forward_vector(e))
-        features = np.concatenate([h, e]) if self.config["direct"] else h
-        row: FloatArray = self.output.log_probs(features[np.newaxis])[0]
-        return row
+        return np.concatenate([h, e]) if self.config["direct"] else h
+
+    def _features_after(self, states: list[Window], workspace: Workspace) -> FloatArray:
+        return self._features(np.array([state.ids for state in states], np.int32), workspace)
 
     def score_ids(self, state: Window, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Window]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
+        self._own(state)
         ids = self._check_ids(ids)
         size, sentence = self.config["context_size"], self.context == "sentence"
         text = np.concatenate([np.array(state.ids, np.int32), ids])
@@ -212,5 +218,5 @@ class NNLM(NeuralModel):
                 values = self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
                 log_probs[start : start + len(targets)] = values
         for id in ids[-size:].tolist():
-            state = self.advance(state, id)
+            state = self._advance_one(state, id)
         return log_probs, state

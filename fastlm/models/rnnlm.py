@@ -7,10 +7,10 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlm.inference.interface import State
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
-from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
 from fastlm.text.batches import Chunk, Streams
@@ -20,11 +20,38 @@ from fastlm.text.vocabulary import Vocabulary
 __all__ = ["RNNLM"]
 
 
+HISTORY_PRIME = (1 << 127) - 1
+HISTORY_BASE = 0x1F3D5B79A8C6E4F20D1B3957E6C4A285  # any large number will do
+
+
 @dataclass(frozen=True, eq=False)
-class RecurrentState:
-    """The hidden layer after the text so far, (H,); read-only."""
+class RecurrentState(State):
+    """The text so far, as a recurrent layer remembers it.
+
+    Attributes
+    ----------
+    hidden : (H,), read-only
+        The hidden layer.
+    history : int
+        A fingerprint of all words since the start, of 127 bits (Karp & Rabin 1987). States are equal if it is: the
+        same text may give a hidden layer that differs in its last bits, by the batch in which it was read.
+    """
 
     hidden: FloatArray
+    history: int
+
+    @property
+    def key(self) -> int:
+        """The fingerprint: what the words are decides all."""
+        return self.history
+
+    def __post_init__(self) -> None:
+        self.hidden.flags.writeable = False
+
+
+def _longer(history: int, id: int) -> int:
+    """Return the fingerprint of a history and one more word."""
+    return (history * HISTORY_BASE + id + 1) % HISTORY_PRIME
 
 
 class RNNLM(NeuralModel):
@@ -183,41 +210,55 @@ class RNNLM(NeuralModel):
     def start(self) -> RecurrentState:
         """Return the state at the beginning of a text: after `<s>`, or after a `</s>` with nothing before it."""
         begin = self.vocabulary.start_id if self.context == "sentence" else self.vocabulary.end_id
-        return self._step(np.zeros(self.config["hidden_size"], self.dtype), begin)
+        return self._step(np.zeros(self.config["hidden_size"], self.dtype), begin, history=0)
 
-    def advance(self, state: RecurrentState, id: int) -> RecurrentState:
-        """Return the state after one more word."""
-        if self._check_id(id) == self.vocabulary.end_id and self.context == "sentence":
+    def _advance_one(self, state: RecurrentState, id: int) -> RecurrentState:
+        if id == self.vocabulary.end_id and self.context == "sentence":
             return self.start()
-        return self._step(state.hidden, id)
+        return self._step(state.hidden, id, _longer(state.history, id))
 
-    def _step(self, previous: FloatArray, id: int) -> RecurrentState:
-        hidden = self.recurrent.step(self.embeddings[id], previous)
-        hidden.flags.writeable = False
-        return RecurrentState(hidden)
+    def _step(self, previous: FloatArray, id: int, history: int) -> RecurrentState:
+        return RecurrentState(self, self.recurrent.step(self.embeddings[id], previous), history)
 
-    def log_probs(self, state: RecurrentState) -> FloatArray:
-        """Natural log-probability of every next word, (V,)."""
-        row: FloatArray = self.output.log_probs(state.hidden[np.newaxis])[0]
-        return row
+    def _advance_all(self, states: list[RecurrentState], ids: IntArray) -> list[RecurrentState]:
+        inputs, resets = self._inputs(ids)
+        before = np.stack([state.hidden for state in states])
+        hidden = self._hidden(inputs[np.newaxis], resets[np.newaxis], before, self._scratch())[0]
+        return [
+            RecurrentState(self, row.copy(), 0 if reset else _longer(state.history, id))
+            for row, reset, state, id in zip(hidden, resets.tolist(), states, ids.tolist(), strict=True)
+        ]
+
+    def _inputs(self, ids: IntArray) -> tuple[IntArray, NDArray[np.uint8]]:
+        """Return what is read for words (N,), and where that is the start of a sentence, from a state of zero."""
+        if self.context == "continuous":
+            return ids, np.zeros(len(ids), np.uint8)
+        ends = ids == self.vocabulary.end_id
+        return np.where(ends, np.int32(self.vocabulary.start_id), ids), ends.astype(np.uint8)
+
+    def _feature_vector(self, state: RecurrentState) -> FloatArray:
+        return state.hidden
+
+    def _features_after(self, states: list[RecurrentState], workspace: Workspace) -> FloatArray:
+        return np.stack([state.hidden for state in states])
 
     def score_ids(
         self, state: RecurrentState, ids: NDArray[np.integer[Any]]
     ) -> tuple[NDArray[np.float64], RecurrentState]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
+        self._own(state)
         ids = self._check_ids(ids)
         log_probs = np.empty(len(ids))
-        with Workers(1) as workers:
-            workspace = Workspace(self.dtype, workers)
-            for start in range(0, len(ids), EVALUATION_ROWS):
-                targets = ids[start : start + EVALUATION_ROWS]
-                inputs, resets = targets[:, np.newaxis].copy(), np.zeros((len(targets), 1), np.uint8)
-                if self.context == "sentence":
-                    resets[:, 0] = targets == self.vocabulary.end_id
-                    inputs[resets == 1] = self.vocabulary.start_id
-                hidden = self._hidden(inputs, resets, state.hidden[np.newaxis], workspace)[:, 0]
-                before = np.concatenate([state.hidden[np.newaxis], hidden[:-1]])
-                log_probs[start : start + len(targets)] = self.output.target_log_probs(before, targets, workspace)
-                state = RecurrentState(hidden[-1].copy())
-                state.hidden.flags.writeable = False
+        workspace = self._scratch()
+        for start in range(0, len(ids), EVALUATION_ROWS):
+            targets = ids[start : start + EVALUATION_ROWS]
+            inputs, resets = self._inputs(targets)
+            initial = state.hidden[np.newaxis]
+            hidden = self._hidden(inputs[:, np.newaxis], resets[:, np.newaxis], initial, workspace)[:, 0]
+            before = np.concatenate([initial, hidden[:-1]])
+            log_probs[start : start + len(targets)] = self.output.target_log_probs(before, targets, workspace)
+            history = state.history
+            for id, reset in zip(targets.tolist(), resets.tolist(), strict=True):
+                history = 0 if reset else _longer(history, id)
+            state = RecurrentState(self, hidden[-1].copy(), history)
         return log_probs, state

@@ -368,7 +368,7 @@ def test_numbers_of_numpy_are_as_good(make: Make, tmp_path: Path) -> None:
     assert arrays_of(model) == arrays_of(make(embedding_dim=5, hidden_size=7, seed=1, dtype="float64"))
 
 
-@pytest.mark.parametrize("id", [-1, V, V + 5, 2**40, 1.5, "the", None])
+@pytest.mark.parametrize("id", [-1, V, V + 5, 2**40, 1.5, b"the", None])
 def test_ids_out_of_range(model: NeuralModel, id: Any) -> None:
     with pytest.raises(ValueError, match=f"id is .*{id}.*, expected .*0 to {V - 1}"):
         model.advance(model.start(), id)

@@ -249,7 +249,7 @@ def test_golden_file_of_version_1(verify: bool) -> None:
     model = fastlm.load(GOLDEN, verify=verify)
     oracle = NGramOracle([line.split() for line in GOLDEN_TEXT], model.vocabulary.words, 3)
     for token, *context in (("sat", "<s>", "the", "cat"), ("the", "<s>"), ("나는", "sat", "on"), ("<unk>", "rug")):
-        log_probs = model.log_probs(Context(tuple(model.vocabulary[word] for word in context)))
+        log_probs = model.log_probs(Context(model, tuple(model.vocabulary[word] for word in context)))
         assert log_probs[model.vocabulary[token]] == pytest.approx(math.log(oracle.kneser_ney(token, tuple(context))))
 
 
@@ -334,7 +334,7 @@ def test_what_is_no_vocabulary(vocabulary: Any) -> None:
         NGramLM(vocabulary)
 
 
-@pytest.mark.parametrize("id", [-1, V, V + 5, 2**40, 1.5, "the", None, True])
+@pytest.mark.parametrize("id", [-1, V, V + 5, 2**40, 1.5, b"the", None, True])
 def test_ids_out_of_range(model: NGramLM, id: Any) -> None:
     with pytest.raises(ValueError, match=f"id is {id}, expected 0 to {V - 1}"):
         model.advance(model.start(), id)

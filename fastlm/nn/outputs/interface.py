@@ -4,7 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fastlm.nn.layers import Layer, check_ids
+from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter
 from fastlm.nn.workspace import Workspace
 
@@ -74,6 +77,11 @@ class OutputLayer(Layer, ABC):
     @abstractmethod
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
+
+    def log_prob(self, hidden: FloatArray, target: int) -> float:
+        """Natural log-probability of one word for one row of the hidden layer (H,), outside any workspace."""
+        workspace, targets = Workspace(hidden.dtype, Workers(1)), np.array([target], np.int32)
+        return float(self.target_log_probs(hidden[np.newaxis], targets, workspace)[0])
 
     def target_scores(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
         """Logarithm of each target's probability (N,) before normalisation, at a cost that V is no part of."""

@@ -148,3 +148,7 @@ class Softmax(OutputLayer):
         scratch = np.empty(vocab_size, hidden.dtype)
         kernels.softmax_log_probs(output, hidden, self.weight.value, self.bias.value, scratch)
         return output
+
+    def log_prob(self, hidden: FloatArray, target: int) -> float:
+        """Natural log-probability of one word for one row of the hidden layer (H,): nothing is packed for so little."""
+        return float(self.log_probs(hidden[np.newaxis])[0, target])
