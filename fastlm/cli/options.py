@@ -12,6 +12,7 @@ __all__ = [
     "add_text_options",
     "check_text_options",
     "duration",
+    "finite_float",
     "fraction",
     "given",
     "given_text_options",
@@ -125,6 +126,14 @@ def non_negative_float(value: str) -> float:
     number = _float(value)
     if not (math.isfinite(number) and number >= 0):
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {value!r}")
+    return number
+
+
+def finite_float(value: str) -> float:
+    """Convert a finite number."""
+    number = _float(value)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {value!r}")
     return number
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.inference import evaluation, generation, similarity, tokens
+from fastlm.inference import evaluation, generation, rescoring, similarity, tokens
 from fastlm.inference.interface import State, Word, Words
 from fastlm.modelfile import ModelContents
 from fastlm.nn.parallel import Workers
@@ -226,6 +226,10 @@ class LanguageModel(ABC):
     def score(self, text: str) -> tokens.Score:
         """Log-probability of a line of text, in total and word by word; see `fastlm.inference.tokens.score`."""
         return tokens.score(self, text)
+
+    def score_nbest(self, hypotheses: Sequence[str]) -> NDArray[np.float64]:
+        """Log-probability of each of many like sentences, (N,); see `fastlm.inference.rescoring.score_nbest`."""
+        return rescoring.score_nbest(self, hypotheses)
 
     def predict(self, text: str, k: int = 10, unknown: bool = False) -> list[generation.Prediction]:
         """Return the k most likely next words; see `fastlm.inference.generation.predict`."""

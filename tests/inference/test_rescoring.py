@@ -1,0 +1,90 @@
+"""N-best lists against scores one by one, and how much is shared."""
+
+import numpy as np
+import pytest
+from tiny_model import TinyModel
+
+from fastlm import Corpus, NGramLM, Vocabulary
+from fastlm.errors import DataError, FastLMError
+from fastlm.inference import rescoring
+from fastlm.inference.rescoring import score_nbest
+from fastlm.inference.tokens import score
+from fastlm.models import NNLM, RNNLM
+
+WORDS = ["the", "cat", "sat", "on", "mat", "고양이", "나는"]
+VOCABULARY = Vocabulary(WORDS, np.arange(9, 0, -1))
+NBEST = ["the cat sat on the mat", "the cat sat on mat", "cat sat on the mat", "the cat sat on the mat", "the dog sat"]
+RANDOM = np.random.default_rng(3)
+MANY = [" ".join(RANDOM.choice([*WORDS, "dog"], RANDOM.integers(1, 9))) for _ in range(60)]
+
+
+def networks():
+    for context in ("sentence", "continuous"):
+        for kind, options in ((NNLM, {"context_size": 2}), (RNNLM, {}), (RNNLM, {"output": "class"})):
+            yield kind(VOCABULARY, embedding_dim=5, hidden_size=7, context=context, dtype="float64", **options)
+    yield NGramLM(VOCABULARY, order=3).fit(Corpus.encode(MANY, VOCABULARY))
+    yield TinyModel("sentence")
+    yield TinyModel("continuous")
+
+
+@pytest.mark.parametrize("model", list(networks()), ids=lambda model: f"{model.architecture}-{model.context}")
+@pytest.mark.parametrize("nbest", [NBEST, MANY, ["cat"]], ids=["nbest", "many", "one"])
+def test_scores_are_those_one_by_one(model, nbest):
+    expected = [score(model, text).log_prob for text in nbest]
+    assert score_nbest(model, nbest) == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_list_in_parts(monkeypatch):
+    model = TinyModel()
+    expected = score_nbest(model, MANY)
+    monkeypatch.setattr(rescoring, "PART_TOKENS", 20)
+    np.testing.assert_allclose(score_nbest(model, MANY), expected)
+
+
+def test_what_begins_alike_is_scored_once():
+    model = Counting()
+    score_nbest(model, NBEST)
+    prefixes = {tuple(text.split()[:n]) for text in NBEST for n in range(1, len(text.split()) + 1)}
+    assert model.num_advanced <= len(prefixes)
+    assert model.batches <= 1 + max(len(text.split()) for text in NBEST)
+
+
+def test_hypotheses_meet_again_where_their_states_are_equal():
+    model = Counting()
+    tail = " the cat sat on the mat" * 5
+    score_nbest(model, [f"{word}{tail}" for word in WORDS])
+    assert model.num_advanced <= len(WORDS) * 3 + len(tail.split())  # the model sees two words
+    model.num_advanced = 0
+    score_nbest(model, [" ".join(WORDS[:n]) + tail for n in range(5)])  # also at another place
+    assert model.num_advanced <= 5 * 3 + len(WORDS) + len(tail.split())
+
+
+class Counting(TinyModel):
+    num_advanced = batches = 0
+
+    def advance(self, state, id):
+        if isinstance(state, list):
+            self.num_advanced += len(state)
+            self.batches += 1
+        return super().advance(state, id)
+
+
+def test_no_words_are_a_sentence_that_ends_at_once():
+    model = TinyModel()
+    expected = model.log_probs(model.start())[model.vocabulary.end_id]
+    assert score_nbest(model, ["", "the", "  "])[[0, 2]] == pytest.approx([expected, expected])
+
+
+def test_no_hypotheses():
+    assert score_nbest(TinyModel(), []).shape == (0,)
+
+
+def test_what_is_no_sentence():
+    model = TinyModel()
+    with pytest.raises(DataError, match=r"hypothesis 2: .*</s>"):
+        score_nbest(model, ["the", "cat </s>"])
+    with pytest.raises(ValueError, match="one line of text, got 2"):
+        score_nbest(model, ["the\ncat"])
+    model.near[:] = np.nan
+    with pytest.raises(FastLMError, match="NaN"):
+        score_nbest(model, ["the"])
