@@ -11,6 +11,7 @@ import ngram
 import precision
 import quality
 import speed
+import use
 
 BENCHES = {
     "builds": builds,
@@ -20,6 +21,7 @@ BENCHES = {
     "precision": precision,
     "quality": quality,
     "speed": speed,
+    "use": use,
 }
 
 
