@@ -89,6 +89,7 @@ def _add_score(verbs: Verbs) -> None:
     _add_text_file(parser, nargs="?", default="-", help="the text; standard input if left out")
     parser.add_argument("--per-word", action="store_true", help="give the log-probability of every word")
     parser.add_argument("--unbuffered", action="store_true", help="answer each line at once; slower")
+    parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
 
 
 def _add_predict(verbs: Verbs) -> None:
@@ -154,7 +155,7 @@ def score(options: argparse.Namespace) -> None:
     model = _load(options)
     at_once = options.unbuffered or (options.file == "-" and sys.stdin is not None and sys.stdin.isatty())
     lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
-    scores = score_lines(model, lines, batch_tokens=1 if at_once else BATCH_TOKENS)
+    scores = score_lines(model, lines, batch_tokens=1 if at_once else BATCH_TOKENS, threads=options.threads)
     for number, line in enumerate(scores, start=1):
         if options.json:
             print_json(_score_object(number, line, options.per_word))

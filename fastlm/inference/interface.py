@@ -142,10 +142,12 @@ class Model(Protocol):
     def log_prob(self, state: Any, word: Any, /) -> Any:
         """Return the log-probability of one next token; of a list of N states and as many tokens, shape (N,)."""
 
-    def score_ids(self, state: Any, ids: NDArray[np.integer[Any]], /) -> tuple[NDArray[np.float64], State]:
+    def score_ids(
+        self, state: Any, ids: NDArray[np.integer[Any]], /, *, workers: Any = None
+    ) -> tuple[NDArray[np.float64], State]:
         """Score ids as the text that follows `state`.
 
-        The same as calling `log_probs` and `advance` in turn, one id after the other, but in one go.
+        The same as calling `log_probs` and `advance` in turn, one id after the other, but in one go that workers share.
 
         Returns
         -------

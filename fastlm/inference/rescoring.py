@@ -10,7 +10,7 @@ from fastlm.inference.arguments import one_line
 from fastlm.inference.evaluation import check_no_nan
 from fastlm.inference.interface import Model, State
 
-__all__ = ["score_nbest"]
+__all__ = ["score_nbest", "score_sentences"]
 
 PART_TOKENS = 1 << 15  # of a list that are scored together: each may have a state of its own
 
@@ -51,7 +51,11 @@ def score_nbest(model: Model, hypotheses: Sequence[str]) -> NDArray[np.float64]:
     >>> bool(abs(scores[0] - model.score("the cat sat").log_prob) < 1e-5)
     True
     """
-    sentences = [_ids(model, number, text) for number, text in enumerate(hypotheses, start=1)]
+    return score_sentences(model, [_ids(model, number, text) for number, text in enumerate(hypotheses, start=1)])
+
+
+def score_sentences(model: Model, sentences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Score sentences of ids, `</s>` at the end of each, as `score_nbest` does: each at a fresh start."""
     scores = [_score_tree(model, sentences[start:stop]) for start, stop in _parts(sentences)]
     return np.concatenate([np.empty(0), *scores])
 

@@ -12,10 +12,13 @@ from fastlm.errors import DataError
 from fastlm.inference.arguments import one_line, whole_number
 from fastlm.inference.evaluation import check_no_nan, perplexity
 from fastlm.inference.interface import Model
+from fastlm.inference.rescoring import score_sentences
+from fastlm.inference.threads import map_in_order
+from fastlm.nn.parallel import Workers
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["Score", "TokenScore", "score", "score_lines"]
+__all__ = ["Score", "TokenScore", "line_perplexities", "score", "score_lines"]
 
 BATCH_TOKENS = 8192
 NUM_STREAMS = 32  # sentences of one batch that are read side by side
@@ -117,7 +120,9 @@ def score(model: Model, text: str) -> Score:
     return _line_score(line, model.token_log_probs(Corpus.from_ids(line.ids, model.vocabulary)), model.vocabulary)
 
 
-def score_lines(model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH_TOKENS) -> Iterator[Score]:
+def score_lines(
+    model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH_TOKENS, threads: int | None = 1
+) -> Iterator[Score]:
     """Score the lines of a text, one `Score` a line, as a stream.
 
     Lines are put together into batches of about `batch_tokens` tokens, so that short ones are fast too; memory does
@@ -131,6 +136,8 @@ def score_lines(model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH
         Lines of text, with or without their line ends: a list, a generator, an open file.
     batch_tokens
         Scores are given out whenever so many tokens have come together; 1 answers every line at once.
+    threads
+        That share the work of a batch, which does not change the result; None takes the cores that there are.
 
     Yields
     ------
@@ -161,7 +168,60 @@ def score_lines(model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH
     on the dog 4 1
     """
     batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
-    return _score_batches(model, _batches(model.vocabulary, lines, batch_tokens))
+    return _score_batches(model, _batches(model.vocabulary, lines, batch_tokens), Workers(threads))
+
+
+def line_perplexities(model: Model, lines: Iterable[str], *, threads: int | None = 1) -> Iterator[tuple[str, float]]:
+    """Yield each line of a text with its perplexity, every line at a fresh start: to tell good ones from bad.
+
+    Parameters
+    ----------
+    model
+        Any language model.
+    lines
+        Lines of text, with or without their line ends: a list, a generator, an open file.
+    threads
+        That take batches of lines, which does not change the result; None takes the cores that there are.
+
+    Yields
+    ------
+    tuple
+        The line without its end, and its perplexity, `</s>` and unknown words included; NaN for a line without words.
+
+    Raises
+    ------
+    ValueError
+        If an item has several lines.
+    DataError
+        If a line holds a literal `<s>` or `</s>`; the message names the line.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> [line for line, perplexity in line_perplexities(model, ["the cat sat", "on the mat"]) if perplexity < 100]
+    ['the cat sat', 'on the mat']
+    """
+    batches = _batches(model.vocabulary, lines, BATCH_TOKENS)
+    for batch in map_in_order(lambda batch: _perplexities(model, batch), batches, threads):
+        yield from batch
+
+
+def _perplexities(model: Model, batch: list["_Line"]) -> list[tuple[str, float]]:
+    sentences = [line.ids for line in batch if line.words]
+    if not sentences:
+        return [(line.text, math.nan) for line in batch]
+    if model.context == "sentence":
+        corpus = Corpus.from_ids(np.concatenate(sentences), model.vocabulary)
+        log_probs = model.token_log_probs(corpus, num_streams=min(NUM_STREAMS, len(sentences)))
+        starts = np.cumsum([0, *(len(ids) for ids in sentences[:-1])])
+        totals = np.add.reduceat(log_probs, starts)
+    else:
+        totals = score_sentences(model, [ids.tolist() for ids in sentences])
+    check_no_nan(totals)
+    found = iter(totals.tolist())
+    return [(line.text, perplexity(-next(found) / len(line.ids)) if line.words else math.nan) for line in batch]
 
 
 class _Line(NamedTuple):
@@ -196,20 +256,22 @@ def _batches(vocabulary: Vocabulary, lines: Iterable[str], batch_tokens: int) ->
         yield batch
 
 
-def _score_batches(model: Model, batches: Iterable[list[_Line]]) -> Iterator[Score]:
+def _score_batches(model: Model, batches: Iterable[list[_Line]], workers: Workers) -> Iterator[Score]:
     state = model.start()
-    for batch in batches:
-        ids = np.concatenate([line.ids for line in batch])
-        if not len(ids):
-            log_probs = np.empty(0)
-        elif model.context == "continuous":
-            log_probs, state = model.score_ids(state, ids)
-        else:
-            corpus = Corpus.from_ids(ids, model.vocabulary)
-            log_probs = model.token_log_probs(corpus, num_streams=min(NUM_STREAMS, corpus.num_sentences))
-        ends = np.cumsum([len(line.ids) for line in batch])
-        for line, part in zip(batch, np.split(log_probs, ends[:-1]), strict=True):
-            yield _line_score(line, part, model.vocabulary)
+    with workers:
+        for batch in batches:
+            ids = np.concatenate([line.ids for line in batch])
+            if not len(ids):
+                log_probs = np.empty(0)
+            elif model.context == "continuous":
+                log_probs, state = model.score_ids(state, ids, workers=workers)
+            else:
+                corpus = Corpus.from_ids(ids, model.vocabulary)
+                streams = min(NUM_STREAMS, corpus.num_sentences)
+                log_probs = model.token_log_probs(corpus, num_streams=streams, workers=workers)
+            ends = np.cumsum([len(line.ids) for line in batch])
+            for line, part in zip(batch, np.split(log_probs, ends[:-1]), strict=True):
+                yield _line_score(line, part, model.vocabulary)
 
 
 def _line_score(line: _Line, log_probs: NDArray[np.float64], vocabulary: Vocabulary) -> Score:

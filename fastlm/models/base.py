@@ -153,7 +153,9 @@ class LanguageModel(ABC):
         return np.array([self._log_prob_one(state, id) for state, id in zip(states, ids.tolist(), strict=True)])
 
     @abstractmethod
-    def score_ids(self, state: Any, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Any]:
+    def score_ids(
+        self, state: Any, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
+    ) -> tuple[NDArray[np.float64], Any]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
 
     @abstractmethod

@@ -225,9 +225,9 @@ class NeuralModel(LanguageModel):
         features = self._features_after(states, workspace)
         return self.output.target_log_probs(features, ids, workspace).astype(np.float64)
 
-    def _scratch(self) -> Workspace:
-        """Return a workspace for one call, on the caller's thread."""
-        return Workspace(self.dtype, Workers(1))
+    def _scratch(self, workers: Workers | None = None) -> Workspace:
+        """Return a workspace for one call; on the caller's thread if there are no workers."""
+        return Workspace(self.dtype, workers or Workers(1))
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:

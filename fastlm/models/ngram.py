@@ -308,7 +308,9 @@ class NGramLM(LanguageModel):
             self._trie.score(log_probs[place : place + 1], ids[place : place + 1], state.ids)
         return log_probs
 
-    def score_ids(self, state: Context, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Context]:
+    def score_ids(
+        self, state: Context, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
+    ) -> tuple[NDArray[np.float64], Context]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
         self._own(state)
         ids = self._check_ids(ids)

@@ -201,22 +201,23 @@ class NNLM(NeuralModel):
     def _features_after(self, states: list[Window], workspace: Workspace) -> FloatArray:
         return self._features(np.array([state.ids for state in states], np.int32), workspace)
 
-    def score_ids(self, state: Window, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Window]:
+    def score_ids(
+        self, state: Window, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
+    ) -> tuple[NDArray[np.float64], Window]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
         self._own(state)
         ids = self._check_ids(ids)
         size, sentence = self.config["context_size"], self.context == "sentence"
         text = np.concatenate([np.array(state.ids, np.int32), ids])
         log_probs = np.empty(len(ids))
-        with Workers(1) as workers:
-            workspace = Workspace(self.dtype, workers)
-            for start in range(0, len(ids), EVALUATION_ROWS):
-                targets = ids[start : start + EVALUATION_ROWS]
-                windows = np.empty((len(targets), size), np.int32)
-                positions = np.arange(size + start, size + start + len(targets))
-                ngram_windows(windows, text, positions, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
-                values = self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
-                log_probs[start : start + len(targets)] = values
+        workspace = self._scratch(workers)
+        for start in range(0, len(ids), EVALUATION_ROWS):
+            targets = ids[start : start + EVALUATION_ROWS]
+            windows = np.empty((len(targets), size), np.int32)
+            positions = np.arange(size + start, size + start + len(targets))
+            ngram_windows(windows, text, positions, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
+            values = self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
+            log_probs[start : start + len(targets)] = values
         for id in ids[-size:].tolist():
             state = self._advance_one(state, id)
         return log_probs, state

@@ -11,6 +11,7 @@ from fastlm.inference.interface import State
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
+from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
 from fastlm.text.batches import Chunk, Streams
@@ -243,13 +244,13 @@ class RNNLM(NeuralModel):
         return np.stack([state.hidden for state in states])
 
     def score_ids(
-        self, state: RecurrentState, ids: NDArray[np.integer[Any]]
+        self, state: RecurrentState, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
     ) -> tuple[NDArray[np.float64], RecurrentState]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
         self._own(state)
         ids = self._check_ids(ids)
         log_probs = np.empty(len(ids))
-        workspace = self._scratch()
+        workspace = self._scratch(workers)
         for start in range(0, len(ids), EVALUATION_ROWS):
             targets = ids[start : start + EVALUATION_ROWS]
             inputs, resets = self._inputs(targets)

@@ -8,8 +8,10 @@ from tiny_model import WORDS, TinyModel
 
 from fastlm.errors import DataError, FastLMError
 from fastlm.inference.evaluation import evaluate
-from fastlm.inference.tokens import TokenScore, score, score_lines
+from fastlm.inference.tokens import TokenScore, line_perplexities, score, score_lines
+from fastlm.models import NNLM, RNNLM
 from fastlm.text.corpus import Corpus
+from fastlm.text.vocabulary import Vocabulary
 
 LINES = ["the cat sat on the mat", "the dog sat", "", "   ", "나는 고양이", "mat"]
 
@@ -164,3 +166,24 @@ def test_an_impossible_token():
     result = score(model, "the dog")
     assert result.log_prob == -math.inf
     assert result.perplexity == math.inf
+
+
+@pytest.mark.usefixtures("fine_shares")
+@pytest.mark.parametrize("context", ["sentence", "continuous"])
+@pytest.mark.parametrize("kind", [NNLM, RNNLM])
+def test_the_same_scores_for_any_number_of_threads(kind, context):
+    network = kind(Vocabulary(WORDS), embedding_dim=5, hidden_size=7, context=context)
+    expected = list(score_lines(network, LINES * 20, batch_tokens=50))
+    for threads in (2, 7):
+        assert list(score_lines(network, LINES * 20, batch_tokens=50, threads=threads)) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_perplexities_of_lines_that_have_nothing_to_do_with_each_other(model, threads):
+    found = list(line_perplexities(model, [f"{line}\n" for line in LINES * 5], threads=threads))
+    assert [text for text, _ in found] == LINES * 5
+    expected = [score(model, line).perplexity for line in LINES * 5]
+    np.testing.assert_allclose([perplexity for _, perplexity in found], expected)
+    assert list(line_perplexities(model, [], threads=threads)) == []
+    with pytest.raises(DataError, match="line 2"):
+        list(line_perplexities(model, ["the", "the <s>"], threads=threads))

@@ -1,0 +1,57 @@
+"""The verb `filter`: the lines of a text that a model finds likely."""
+
+import argparse
+import sys
+from itertools import chain
+from typing import Any
+
+from fastlm.cli.options import add_errors, positive_float, whole_number
+from fastlm.cli.output import print_json
+
+__all__ = ["add_parser"]
+
+EPILOG = """\
+The perplexity of a line is that of `fastlm score`, over its words and the end of the sentence, at a fresh start: also
+a model of continuous context reads every line by itself. Lines without words have none and are left out. How many
+lines were kept is said on standard error."""
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    purpose = "print the lines of a text whose perplexity is low enough"
+    parser = verbs.add_parser(
+        "filter", help=purpose, description=f"{purpose.capitalize()}.", epilog=EPILOG, allow_abbrev=False
+    )
+    parser.set_defaults(run=filter_lines, wrong_call=parser.error)
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the text; standard input if left out")
+    parser.add_argument("--max-perplexity", metavar="N", type=positive_float, help="leave out lines above it")
+    parser.add_argument("--min-perplexity", metavar="N", type=positive_float, help="leave out lines below it")
+    parser.add_argument("--json", action="store_true", help="print JSON: number, text and perplexity of each line kept")
+    parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
+    parser.add_argument(
+        "--no-verify", dest="verify", action="store_false", help="skip the checksums: opens a large model at once"
+    )
+    add_errors(parser)
+
+
+def filter_lines(options: argparse.Namespace) -> None:
+    """Print the lines that are kept, in their order."""
+    if options.max_perplexity is None and options.min_perplexity is None:
+        options.wrong_call("nothing to filter by; give --max-perplexity, or --min-perplexity")
+    import fastlm
+    from fastlm.inference.tokens import line_perplexities
+    from fastlm.text.source import TextReader
+
+    model = fastlm.load(options.model, verify=options.verify)
+    lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
+    least, most = options.min_perplexity or 0.0, options.max_perplexity or float("inf")
+    number = num_kept = 0
+    for number, (text, perplexity) in enumerate(line_perplexities(model, lines, threads=options.threads), start=1):
+        if least <= perplexity <= most:  # NaN is neither
+            num_kept += 1
+            if options.json:
+                print_json({"line": number, "text": text, "perplexity": perplexity})
+            else:
+                print(text)
+    print(f"{num_kept:,} of {number:,} lines kept", file=sys.stderr)
