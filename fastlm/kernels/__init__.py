@@ -19,6 +19,7 @@ with compiled_modules(__name__):
         class_log_probs,
         class_scratch_size,
     )
+    from fastlm.kernels.distributions import entropies_and_ranks, softmax_log_probs, softmax_log_probs_batch
     from fastlm.kernels.dropout import dropout_forward, dropout_mask
     from fastlm.kernels.embedding import add_rows, embedding_backward, embedding_forward
     from fastlm.kernels.linear import (
@@ -42,7 +43,6 @@ with compiled_modules(__name__):
         softmax_backward_weight,
         softmax_forward,
         softmax_forward_backward,
-        softmax_log_probs,
     )
     from fastlm.kernels.updates import adagrad_update, adam_update, momentum_update, sgd_update, squared_norm
 
@@ -65,6 +65,7 @@ __all__ = [
     "elman_step",
     "embedding_backward",
     "embedding_forward",
+    "entropies_and_ranks",
     "linear_backward",
     "linear_backward_weight",
     "linear_forward",
@@ -80,6 +81,7 @@ __all__ = [
     "softmax_forward",
     "softmax_forward_backward",
     "softmax_log_probs",
+    "softmax_log_probs_batch",
     "squared_norm",
     "tanh_backward",
     "tanh_forward",

@@ -47,10 +47,3 @@ def softmax_backward_weight(
     stop: int,
     accumulate: bool,
 ) -> None: ...
-def softmax_log_probs(
-    log_probs: NDArray[_Real],
-    hidden: NDArray[_Real],
-    weight: NDArray[_Real],
-    bias: NDArray[_Real],
-    scratch: NDArray[_Real],
-) -> None: ...

@@ -13,8 +13,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, pack, real, unpack_transposed
 from fastlm.kernels.vector cimport (
-    add_matrix_vector, add_scaled, add_weighted_panel, exp_biased, exp_panel, max_biased, raise_shifts, row_sum,
-    scale_panel, sum_squares,
+    add_scaled, add_weighted_panel, exp_panel, raise_shifts, row_sum, scale_panel, sum_squares,
 )
 
 cdef enum:
@@ -155,41 +154,6 @@ def softmax_backward_weight(
         backward_weight(
             &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0], &hidden[0, 0],
             &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], factor, N, V, H, block, start, stop, accumulate)
-
-
-def softmax_log_probs(
-    real[:, ::1] log_probs, const real[:, ::1] hidden, const real[:, ::1] weight, const real[::1] bias,
-    real[::1] scratch,
-):
-    """Whole distributions, `log softmax(hidden weight' + bias)`, row by row and without BLAS.
-
-    Parameters
-    ----------
-    log_probs : (N, V), overwritten
-    hidden : (N, H)
-    weight : (V, H)
-    bias : (V,)
-    scratch : (V,)
-    """
-    cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], V = weight.shape[0], i, v
-    cdef real shift, log_norm
-    if log_probs.shape[0] != N or log_probs.shape[1] != V or weight.shape[1] != H or bias.shape[0] != V:
-        raise ValueError(
-            f"log_probs ({log_probs.shape[0]}, {log_probs.shape[1]}), hidden ({N}, {H}), weight ({V}, "
-            f"{weight.shape[1]}) and bias ({bias.shape[0]},) do not fit: expected (N, V), (N, H), (V, H), (V,)")
-    if scratch.shape[0] != V:
-        raise ValueError(f"scratch has shape ({scratch.shape[0]},), expected ({V},)")
-    if N == 0 or V == 0 or H == 0:
-        return
-    with nogil:
-        for i in range(N):
-            memset(&log_probs[i, 0], 0, <size_t>V * sizeof(real))
-            add_matrix_vector(&log_probs[i, 0], &weight[0, 0], &hidden[i, 0], V, H)
-            shift = max_biased(&log_probs[i, 0], &bias[0], V)
-            exp_biased(&scratch[0], &log_probs[i, 0], &bias[0], shift, V)
-            log_norm = shift + <real>log(row_sum(&scratch[0], V))
-            for v in range(V):
-                log_probs[i, v] += bias[v] - log_norm
 
 
 cdef void forward(

@@ -170,6 +170,23 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             {"log_probs": real(N, V), "hidden": real(N, H), "weight": real(V, H), "bias": real(V), "scratch": real(V)},
             {"overwritten": "log_probs", "scratch": "scratch"},
         ),
+        "softmax_log_probs_batch": (
+            {
+                **{"log_probs": real(N, V), "hidden": real(P, H, W), "weight": real(V, H), "bias": real(V)},
+                **{"logits": real(block, W), "scratch": real(V)},
+            },
+            {
+                **{"overwritten": "log_probs", "scratch": "logits scratch"},
+                **{"longer": [("log_probs", 0), ("logits", 0)]},
+            },
+        ),
+        "entropies_and_ranks": (
+            {
+                **{"entropies": rng.random(N), "ranks": ids(N, V), "log_probs": real(N, V)},
+                **{"targets": ids(N, V), "scratch": real(2, V)},
+            },
+            {"overwritten": "entropies ranks", "scratch": "scratch"},
+        ),
         "squared_norm": ({"gradient": real(R, D)}, {"longer": [("gradient", 0), ("gradient", 1)]}),
         "sgd_update": ({"value": real(V, D), **update}, {"updated": "value", "longer": [("value", 0)]}),
         "momentum_update": (

@@ -28,6 +28,7 @@ def arrays() -> dict[str, np.ndarray]:
         "H2": (H,), "H3": (H,), "N": (N,), "1H": (1, H), "1V": (1, V), "QHW": (Q, H, W), "QNW": (Q, N, W),
         "PHW": (P, H, W), "PHW2": (P, H, W), "PVW": (P, V, W), "PKW": (P, K, W), "PW": (P, W), "PW2": (P, W),
         "blockW": (BLOCK, W), "lanes": (BLOCK, W // 2), "scales": (2, P * W), "scaled": (Q, P * W, W),
+        "NV": (N, V), "2V": (2, V),
     }  # fmt: skip
     real = {name: rng.uniform(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     others = {
@@ -37,6 +38,7 @@ def arrays() -> dict[str, np.ndarray]:
         "slots": np.full(V, -1, np.int32),
         "squares": np.empty(K),
         "found": np.empty(N, np.int32),
+        "doubles": np.empty(N),
         "resets": (rng.random((T, B)) < 0.05).astype(np.uint8),
     }
     return real | others
@@ -55,6 +57,7 @@ CALLS: dict[str, list[list[Any]]] = {
     "elman_step": [["H", "H2", "H3", "HH"]],
     "embedding_backward": [["found", "NH", "NH2", "ids", "slots"]],
     "embedding_forward": [["NH", "ids", "VH"]],
+    "entropies_and_ranks": [["doubles", "found", "NV", "ids", "2V"]],
     "linear_backward": [["NH", "NH2", "QHW"]],
     "linear_backward_weight": [["HH", "H", "NH", "QNW", False], ["HH", "H", "NH", "QNW", True]],
     "linear_forward": [["NH", "NH2", "QHW", "H"]],
@@ -71,6 +74,7 @@ CALLS: dict[str, list[list[Any]]] = {
         ["N", "PW", "NH", "PVW", "PKW", "PHW", "VH", "V", "ids", "PHW2", 0.01, BLOCK],
     ],
     "softmax_log_probs": [["1V", "1H", "VH", "V", "V2"]],
+    "softmax_log_probs_batch": [["NV", "PHW", "VH", "V", "blockW", "V2"]],
     "squared_norm": [["VH"]],
     "tanh_backward": [["NH", "NH2", "NH3"]],
     "tanh_forward": [["NH"]],

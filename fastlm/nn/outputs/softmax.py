@@ -15,6 +15,7 @@ __all__ = ["Softmax"]
 
 BLOCK = 168  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
 FEWEST_PANELS = 4  # of tokens in a block of work: each block reads the whole output table
+FEWEST_ROWS = 8  # of whole distributions, for which a matrix product is quicker than so many with a vector
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
 
@@ -143,10 +144,18 @@ class Softmax(OutputLayer):
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
-        vocab_size = self.vocab_size
-        output = np.empty((len(hidden), vocab_size), hidden.dtype)
-        scratch = np.empty(vocab_size, hidden.dtype)
-        kernels.softmax_log_probs(output, hidden, self.weight.value, self.bias.value, scratch)
+        output, scratch = (
+            np.empty((len(hidden), self.vocab_size), hidden.dtype),
+            np.empty(self.vocab_size, hidden.dtype),
+        )
+        weight, bias = self.weight.value, self.bias.value
+        if len(hidden) < FEWEST_ROWS:
+            kernels.softmax_log_probs(output, hidden, weight, bias, scratch)
+            return output
+        packed = np.empty(packed_shape(hidden.shape[1], len(hidden), hidden.dtype), hidden.dtype)
+        kernels.pack_transposed(packed, hidden)
+        block = np.empty((BLOCK, packed.shape[2]), hidden.dtype)
+        kernels.softmax_log_probs_batch(output, packed, weight, bias, block, scratch)
         return output
 
     def log_prob(self, hidden: FloatArray, target: int) -> float:

@@ -1,0 +1,130 @@
+"""Whole distributions over the vocabulary, and what one wants to know of them."""
+
+from libc.math cimport log
+from libc.string cimport memset
+
+from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, real, unpack_transposed
+from fastlm.kernels.vector cimport add_matrix_vector, exp_biased, max_biased, row_sum
+
+
+def softmax_log_probs(
+    real[:, ::1] log_probs, const real[:, ::1] hidden, const real[:, ::1] weight, const real[::1] bias,
+    real[::1] scratch,
+):
+    """Whole distributions, `log softmax(hidden weight' + bias)`, row by row: nothing is packed.
+
+    Parameters
+    ----------
+    log_probs : (N, V), overwritten
+    hidden : (N, H)
+    weight : (V, H)
+    bias : (V,)
+    scratch : (V,)
+    """
+    cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], V = weight.shape[0], i
+    if log_probs.shape[0] != N or log_probs.shape[1] != V or weight.shape[1] != H or bias.shape[0] != V:
+        raise ValueError(
+            f"log_probs ({log_probs.shape[0]}, {log_probs.shape[1]}), hidden ({N}, {H}), weight ({V}, "
+            f"{weight.shape[1]}) and bias ({bias.shape[0]},) do not fit: expected (N, V), (N, H), (V, H), (V,)")
+    if scratch.shape[0] != V:
+        raise ValueError(f"scratch has shape ({scratch.shape[0]},), expected ({V},)")
+    if N == 0 or V == 0 or H == 0:
+        return
+    with nogil:
+        for i in range(N):
+            memset(&log_probs[i, 0], 0, <size_t>V * sizeof(real))
+            add_matrix_vector(&log_probs[i, 0], &weight[0, 0], &hidden[i, 0], V, H)
+            normalise(&log_probs[i, 0], &bias[0], &scratch[0], V)
+
+
+def softmax_log_probs_batch(
+    real[:, ::1] log_probs, const real[:, :, ::1] hidden, const real[:, ::1] weight, const real[::1] bias,
+    real[:, ::1] logits, real[::1] scratch,
+):
+    """Do what `softmax_log_probs` does, by matrix products.
+
+    Parameters
+    ----------
+    log_probs : (N, V), overwritten
+    hidden : (P, H, W)
+        hidden (N, H), as `pack_transposed` packs it.
+    weight : (V, H)
+    bias : (V,)
+    logits : (block, W), scratch
+        Its height is the number of words taken at a time.
+    scratch : (V,)
+    """
+    cdef Py_ssize_t N = log_probs.shape[0], P = hidden.shape[0], H = hidden.shape[1], W = hidden.shape[2]
+    cdef Py_ssize_t V = weight.shape[0], block = logits.shape[0], first, size, k, p, i
+    if (
+        W != PANEL_BYTES // <Py_ssize_t>sizeof(real) or P != (N + W - 1) // W or log_probs.shape[1] != V
+        or weight.shape[1] != H or bias.shape[0] != V
+    ):
+        raise ValueError(
+            f"log_probs ({N}, {log_probs.shape[1]}), hidden ({P}, {H}, {W}), weight ({V}, {weight.shape[1]}) and bias "
+            f"({bias.shape[0]},) do not fit: expected (N, V), ({(N + W - 1) // W if W else 0}, H, "
+            f"{PANEL_BYTES // sizeof(real)}), (V, H), (V,)")
+    if block < 1 or logits.shape[1] != W or scratch.shape[0] != V:
+        raise ValueError(
+            f"logits ({block}, {logits.shape[1]}) and scratch ({scratch.shape[0]},) do not fit: expected (block, {W}) "
+            f"with a block of at least 1 word, and ({V},)")
+    if N == 0 or V == 0 or H == 0:
+        return
+    with nogil:
+        for k in range((V + block - 1) // block):
+            first = k * block
+            size = min(block, V - first)
+            for p in range(P):
+                multiply(
+                    &logits[0, 0], W, &weight[first, 0], H, 1, 0, &hidden[p, 0, 0], size, W, H, False)
+                unpack_transposed(&log_probs[p * W, first], V, &logits[0, 0], size, min(W, N - p * W))
+        for i in range(N):
+            normalise(&log_probs[i, 0], &bias[0], &scratch[0], V)
+
+
+def entropies_and_ranks(
+    double[::1] entropies, int[::1] ranks, const real[:, ::1] log_probs, const int[::1] targets, real[:, ::1] scratch,
+):
+    """Entropy of each distribution, in nats, and how many words it holds likelier than the target, plus one.
+
+    Parameters
+    ----------
+    entropies : (N,) float64, overwritten
+    ranks : (N,) int32, overwritten
+    log_probs : (N, V)
+        Natural logarithms; -inf is the probability 0.
+    targets : (N,) int32 below V
+    scratch : (2, V)
+    """
+    cdef Py_ssize_t N = log_probs.shape[0], V = log_probs.shape[1], i, v
+    cdef double entropy
+    cdef int rank
+    if entropies.shape[0] != N or ranks.shape[0] != N or targets.shape[0] != N or scratch.shape[1] != V \
+            or scratch.shape[0] != 2:
+        raise ValueError(
+            f"entropies ({entropies.shape[0]},), ranks ({ranks.shape[0]},), targets ({targets.shape[0]},) and scratch "
+            f"({scratch.shape[0]}, {scratch.shape[1]}) do not fit log_probs ({N}, {V}): expected three of (N,), (2, V)")
+    if N == 0 or V == 0:
+        return
+    with nogil:
+        memset(&scratch[1, 0], 0, <size_t>V * sizeof(real))
+        for i in range(N):
+            exp_biased(&scratch[0, 0], &log_probs[i, 0], &scratch[1, 0], <real>0.0, V)
+            entropy = 0.0
+            rank = 1
+            for v in range(V):
+                if scratch[0, v] > 0:
+                    entropy -= scratch[0, v] * log_probs[i, v]
+                rank += log_probs[i, v] > log_probs[i, targets[i]]
+            entropies[i] = entropy
+            ranks[i] = rank
+
+
+cdef inline void normalise(real* logits, const real* bias, real* scratch, Py_ssize_t V) noexcept nogil:
+    """Add the bias to logits and turn them into log-probabilities."""
+    cdef real shift = max_biased(logits, bias, V), log_norm
+    cdef Py_ssize_t v
+    exp_biased(scratch, logits, bias, shift, V)
+    log_norm = shift + <real>log(row_sum(scratch, V))
+    for v in range(V):
+        logits[v] += bias[v] - log_norm
