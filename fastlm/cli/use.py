@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastlm.cli.corpora import described, read_text
 from fastlm.cli.options import add_errors, fraction, non_negative_float, text, whole_number
 from fastlm.cli.output import print_json, print_table
+from fastlm.cli.token_table import check_table, write_table
 
 if TYPE_CHECKING:
     from fastlm.inference.tokens import Score
@@ -24,7 +25,9 @@ SCORE_COLUMNS = """\
 Columns, with a tab between: log-probability (nats), number of tokens (with </s>), number of unknown words, text.
 With --per-word a line a token: number of its line (from 1), log-probability, 1 if unknown or 0, word.
 A line without words is no sentence: 0 tokens. A model of continuous context reads on from line to line,
-so the figures are those of `fastlm evaluate --num-streams 1`."""
+so the figures are those of `fastlm evaluate --num-streams 1`.
+With --table a header, and a line a token: number of its line, place in it (from 0), word, id, surprisal (nats), and of
+the distribution before it the entropy (nats) and the rank of the token in it (1: no word is likelier)."""
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -45,7 +48,7 @@ def _add_verb(
     parser: argparse.ArgumentParser = verbs.add_parser(
         name, help=purpose, description=description, allow_abbrev=False, **options
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, wrong_call=parser.error)
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument(
@@ -89,6 +92,12 @@ def _add_score(verbs: Verbs) -> None:
     _add_text_file(parser, nargs="?", default="-", help="the text; standard input if left out")
     parser.add_argument("--per-word", action="store_true", help="give the log-probability of every word")
     parser.add_argument("--unbuffered", action="store_true", help="answer each line at once; slower")
+    parser.add_argument(
+        "--table", metavar="OUT", help="write a table of all tokens: OUT.parquet, or with tabs, - for standard output"
+    )
+    parser.add_argument(
+        "--no-distribution", dest="distribution", action="store_false", help="no entropy and rank in it: quicker"
+    )
     parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
 
 
@@ -148,11 +157,16 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def score(options: argparse.Namespace) -> None:
-    """Print the log-probability of each line, or of each token."""
-    from fastlm.inference.tokens import BATCH_TOKENS, score_lines
+    """Print the log-probability of each line, or of each token, or write a table of these."""
+    check_table(options)
+    from fastlm.inference.lines import BATCH_TOKENS
+    from fastlm.inference.tokens import score_lines
     from fastlm.text.source import TextReader
 
     model = _load(options)
+    if options.table is not None:
+        write_table(options, model)
+        return
     at_once = options.unbuffered or (options.file == "-" and sys.stdin is not None and sys.stdin.isatty())
     lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
     scores = score_lines(model, lines, batch_tokens=1 if at_once else BATCH_TOKENS, threads=options.threads)

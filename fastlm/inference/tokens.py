@@ -8,19 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.errors import DataError
-from fastlm.inference.arguments import one_line, whole_number
+from fastlm.inference.arguments import whole_number
 from fastlm.inference.evaluation import check_no_nan, perplexity
 from fastlm.inference.interface import Model
+from fastlm.inference.lines import BATCH_TOKENS, Line, line_batches, read_line
 from fastlm.inference.rescoring import score_sentences
 from fastlm.inference.threads import map_in_order
 from fastlm.nn.parallel import Workers
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["Score", "TokenScore", "line_perplexities", "score", "score_lines"]
+__all__ = ["Score", "TokenScore", "line_perplexities", "score", "score_batches", "score_lines"]
 
-BATCH_TOKENS = 8192
 NUM_STREAMS = 32  # sentences of one batch that are read side by side
 
 
@@ -114,7 +113,7 @@ def score(model: Model, text: str) -> Score:
     >>> [token.word for token in result.tokens], result.log_prob < 0
     (['the', 'cat', 'sat', '</s>'], True)
     """
-    line = _read_line(model.vocabulary, text)
+    line = read_line(model.vocabulary, text)
     if not line.words:
         return Score(line.text, ())
     return _line_score(line, model.token_log_probs(Corpus.from_ids(line.ids, model.vocabulary)), model.vocabulary)
@@ -168,7 +167,7 @@ def score_lines(
     on the dog 4 1
     """
     batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
-    return _score_batches(model, _batches(model.vocabulary, lines, batch_tokens), Workers(threads))
+    return _scores(model, line_batches(model.vocabulary, lines, batch_tokens), Workers(threads))
 
 
 def line_perplexities(model: Model, lines: Iterable[str], *, threads: int | None = 1) -> Iterator[tuple[str, float]]:
@@ -203,12 +202,12 @@ def line_perplexities(model: Model, lines: Iterable[str], *, threads: int | None
     >>> [line for line, perplexity in line_perplexities(model, ["the cat sat", "on the mat"]) if perplexity < 100]
     ['the cat sat', 'on the mat']
     """
-    batches = _batches(model.vocabulary, lines, BATCH_TOKENS)
+    batches = line_batches(model.vocabulary, lines, BATCH_TOKENS)
     for batch in map_in_order(lambda batch: _perplexities(model, batch), batches, threads):
         yield from batch
 
 
-def _perplexities(model: Model, batch: list["_Line"]) -> list[tuple[str, float]]:
+def _perplexities(model: Model, batch: list[Line]) -> list[tuple[str, float]]:
     sentences = [line.ids for line in batch if line.words]
     if not sentences:
         return [(line.text, math.nan) for line in batch]
@@ -224,39 +223,10 @@ def _perplexities(model: Model, batch: list["_Line"]) -> list[tuple[str, float]]
     return [(line.text, perplexity(-next(found) / len(line.ids)) if line.words else math.nan) for line in batch]
 
 
-class _Line(NamedTuple):
-    text: str
-    words: list[str]
-    ids: NDArray[np.int32]  # one more than words: </s> closes them; none if there are no words
-
-
-def _read_line(vocabulary: Vocabulary, text: str) -> _Line:
-    text = one_line(text)
-    # What looks empty is no sentence, as in a corpus, even for a tokenizer that makes tokens of spaces.
-    words = vocabulary.tokenizer.tokenize(text) if text.strip(" \t") else []
-    ids = np.append(vocabulary.encode(text), vocabulary.end_id) if words else np.empty(0)
-    return _Line(text, words, ids.astype(np.int32, copy=False))
-
-
-def _batches(vocabulary: Vocabulary, lines: Iterable[str], batch_tokens: int) -> Iterator[list[_Line]]:
-    """Yield lists of lines of about `batch_tokens` tokens together."""
-    batch: list[_Line] = []
-    num_tokens = 0
-    for number, text in enumerate(lines, start=1):
-        try:
-            line = _read_line(vocabulary, text)
-        except DataError as error:
-            raise DataError(f"line {number}: {error}") from error
-        batch.append(line)
-        num_tokens += len(line.ids)
-        if num_tokens >= batch_tokens or len(batch) >= batch_tokens:
-            yield batch
-            batch, num_tokens = [], 0
-    if batch:
-        yield batch
-
-
-def _score_batches(model: Model, batches: Iterable[list[_Line]], workers: Workers) -> Iterator[Score]:
+def score_batches(
+    model: Model, batches: Iterable[list[Line]], workers: Workers
+) -> Iterator[tuple[list[Line], NDArray[np.float64]]]:
+    """Yield batches of lines with the log-probabilities of their tokens, from which `score_lines` makes its objects."""
     state = model.start()
     with workers:
         for batch in batches:
@@ -269,12 +239,17 @@ def _score_batches(model: Model, batches: Iterable[list[_Line]], workers: Worker
                 corpus = Corpus.from_ids(ids, model.vocabulary)
                 streams = min(NUM_STREAMS, corpus.num_sentences)
                 log_probs = model.token_log_probs(corpus, num_streams=streams, workers=workers)
-            ends = np.cumsum([len(line.ids) for line in batch])
-            for line, part in zip(batch, np.split(log_probs, ends[:-1]), strict=True):
-                yield _line_score(line, part, model.vocabulary)
+            yield batch, log_probs
 
 
-def _line_score(line: _Line, log_probs: NDArray[np.float64], vocabulary: Vocabulary) -> Score:
+def _scores(model: Model, batches: Iterable[list[Line]], workers: Workers) -> Iterator[Score]:
+    for batch, log_probs in score_batches(model, batches, workers):
+        ends = np.cumsum([len(line.ids) for line in batch])
+        for line, part in zip(batch, np.split(log_probs, ends[:-1]), strict=True):
+            yield _line_score(line, part, model.vocabulary)
+
+
+def _line_score(line: Line, log_probs: NDArray[np.float64], vocabulary: Vocabulary) -> Score:
     if not line.words:
         return Score(line.text, ())
     check_no_nan(log_probs)

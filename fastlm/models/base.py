@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.inference import evaluation, generation, rescoring, similarity, tokens
+from fastlm.inference import evaluation, generation, measures, rescoring, similarity, tokens
 from fastlm.inference.interface import State, Word, Words
 from fastlm.modelfile import ModelContents
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray
 from fastlm.text.corpus import Corpus
+from fastlm.text.source import TextSource
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["LanguageModel"]
@@ -228,6 +229,12 @@ class LanguageModel(ABC):
     def score(self, text: str) -> tokens.Score:
         """Log-probability of a line of text, in total and word by word; see `fastlm.inference.tokens.score`."""
         return tokens.score(self, text)
+
+    def measure_tokens(
+        self, source: TextSource, *, distribution: bool = True, errors: str = "strict", threads: int | None = None
+    ) -> NDArray[np.void]:
+        """Surprisal, entropy and rank of every token of a text; see `fastlm.inference.measures.measure_tokens`."""
+        return measures.measure_tokens(self, source, distribution=distribution, errors=errors, threads=threads)
 
     def score_nbest(self, hypotheses: Sequence[str]) -> NDArray[np.float64]:
         """Log-probability of each of many like sentences, (N,); see `fastlm.inference.rescoring.score_nbest`."""

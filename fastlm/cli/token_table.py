@@ -1,0 +1,70 @@
+"""Tables of all tokens of a text, which `fastlm score --table` writes: tab-separated, or Parquet."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from fastlm.inference.measures import MeasuredTokens
+    from fastlm.models.base import LanguageModel
+
+__all__ = ["check_table", "write_table"]
+
+
+def check_table(options: argparse.Namespace) -> None:
+    """Refuse what does not go with a table, as a wrong call."""
+    if options.table is None:
+        if not options.distribution:
+            options.wrong_call("argument --no-distribution: it is for a table; give --table")
+        return
+    for name in ("json", "per_word", "unbuffered"):
+        if getattr(options, name):
+            options.wrong_call(
+                f"argument --table: the table is all that is written; leave out --{name.replace('_', '-')}"
+            )
+
+
+def write_table(options: argparse.Namespace, model: "LanguageModel") -> None:
+    """Write the table of a text to the file that the options name."""
+    from fastlm.inference.measures import measure_batches
+    from fastlm.storage import atomic_write
+
+    batches = measure_batches(
+        model, options.file, distribution=options.distribution, errors=options.errors, threads=options.threads
+    )
+    write = _write_parquet if options.table.endswith(".parquet") else _write_lines
+    if options.table == "-":
+        write(sys.stdout.buffer, batches, options.distribution)
+        return
+    with atomic_write(options.table) as file:
+        write(file, batches, options.distribution)
+
+
+def _write_lines(file: BinaryIO, batches: Iterable["MeasuredTokens"], distribution: bool) -> None:
+    header = "line\tplace\tword\tid\tsurprisal"
+    file.write(f"{header}\tentropy\trank\n".encode() if distribution else f"{header}\n".encode())
+    for words, table in batches:
+        for word, (line, place, id, surprisal, *rest) in zip(words, table.tolist(), strict=True):
+            cells = [str(line), str(place), word, str(id), f"{surprisal:.6f}"]
+            if distribution:
+                entropy, rank = rest
+                cells += [f"{entropy:.6f}", str(rank)]
+            file.write(("\t".join(cells) + "\n").encode())
+
+
+def _write_parquet(file: BinaryIO, batches: Iterable["MeasuredTokens"], distribution: bool) -> None:
+    from fastlm.inference.measures import DISTRIBUTION, TOKEN
+
+    try:
+        import pyarrow as arrow
+        from pyarrow.parquet import ParquetWriter
+    except ImportError as error:
+        raise ImportError("a Parquet table needs the package pyarrow: pip install 'fastlm[parquet]'") from error
+    dtype = DISTRIBUTION if distribution else TOKEN
+    columns = [(name, arrow.from_numpy_dtype(dtype[name])) for name in dtype.names or ()]
+    schema = arrow.schema([*columns[:2], ("word", arrow.string()), *columns[2:]])
+    with ParquetWriter(file, schema) as writer:
+        for words, table in batches:
+            arrays = [arrow.array(words if name == "word" else table[name]) for name in schema.names]
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
