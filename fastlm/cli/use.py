@@ -125,6 +125,13 @@ def _add_generate(verbs: Verbs) -> None:
     parser.add_argument("-n", "--num-samples", metavar="N", type=whole_number(1), default=1, help="how many texts (1)")
     parser.add_argument("--unknown", action="store_true", help="let <unk> be drawn")
     parser.add_argument("--no-stop", action="store_true", help="go on with a new line where a sentence ends")
+    parser.add_argument(
+        "--stop", metavar="WORD", type=text, action="append", default=[], help="end at this word, too; may be repeated"
+    )
+    parser.add_argument(
+        "--beam", metavar="N", type=whole_number(1), help="search for the likeliest, N hypotheses at a time"
+    )
+    parser.add_argument("--scores", action="store_true", help="put the log-probability (nats) before each text")
 
 
 def _add_similar(verbs: Verbs) -> None:
@@ -207,30 +214,33 @@ def predict(options: argparse.Namespace) -> None:
 
 def generate(options: argparse.Namespace) -> None:
     """Print texts that the model makes up."""
-    from numpy.random import PCG64, Generator
+    from fastlm.inference.beam import beam_search
+    from fastlm.inference.generation import sample
 
-    from fastlm.inference.generation import generate
-
-    model = _load(options)
-    random = Generator(PCG64(options.seed))
-    texts = []
-    for _ in range(options.num_samples):
-        text = generate(
-            model,
-            options.prompt,
-            max_tokens=options.max_tokens,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            seed=random,
-            unknown=options.unknown,
-            stop_at_end=not options.no_stop,
+    limits = {"max_tokens": options.max_tokens, "unknown": options.unknown, "stop": options.stop}
+    if options.beam is not None:
+        _check_beam(options)
+        results = beam_search(_load(options), options.prompt, options.num_samples, beam_size=options.beam, **limits)
+    else:
+        sampling = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed")}
+        stop_at_end = not options.no_stop
+        results = sample(
+            _load(options), options.prompt, options.num_samples, stop_at_end=stop_at_end, **sampling, **limits
         )
-        texts.append(text)
-        if not options.json:
-            print(text, flush=True)
     if options.json:
-        print_json({"prompt": options.prompt, "seed": options.seed, "texts": texts})
+        texts = {"prompt": options.prompt, "seed": options.seed, "texts": [result.text for result in results]}
+        print_json(texts | {"log_probs": [result.log_prob for result in results]} if options.scores else texts)
+        return
+    for result in results:
+        print(f"{result.log_prob:.6f}\t{result.text}" if options.scores else result.text)
+
+
+def _check_beam(options: argparse.Namespace) -> None:
+    unused = {"temperature": 1.0, "top_k": None, "top_p": None, "seed": None, "no_stop": False}
+    for name, default in unused.items():
+        if getattr(options, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            options.wrong_call(f"argument --beam: the likeliest texts are searched for, not drawn; leave out {option}")
 
 
 def similar(options: argparse.Namespace) -> None:

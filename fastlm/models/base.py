@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.inference import evaluation, generation, measures, rescoring, similarity, tokens
+from fastlm.inference import beam, evaluation, generation, measures, rescoring, similarity, tokens
 from fastlm.inference.interface import State, Word, Words
 from fastlm.modelfile import ModelContents
 from fastlm.nn.parallel import Workers
@@ -258,6 +258,7 @@ class LanguageModel(ABC):
         top_p: float | None = None,
         seed: int | None = None,
         unknown: bool = False,
+        stop: Sequence[str] = (),
     ) -> str:
         """Continue a text; see `fastlm.inference.generation.generate`."""
         return generation.generate(
@@ -269,7 +270,16 @@ class LanguageModel(ABC):
             top_p=top_p,
             seed=seed,
             unknown=unknown,
+            stop=stop,
         )
+
+    def sample(self, prompt: str = "", num_samples: int = 1, **options: Any) -> list[generation.Generated]:
+        """Continue a text many times in one batch; see `fastlm.inference.generation.sample`."""
+        return generation.sample(self, prompt, num_samples, **options)
+
+    def beam_search(self, prompt: str = "", num_results: int = 1, **options: Any) -> list[generation.Generated]:
+        """Find the most probable continuations of a text; see `fastlm.inference.beam.beam_search`."""
+        return beam.beam_search(self, prompt, num_results, **options)
 
     def similar(self, word: str, k: int = 10) -> list[similarity.Neighbour]:
         """Return the k nearest words by cosine; see `fastlm.inference.similarity.similar`."""

@@ -12,8 +12,9 @@ import fastlm
 from fastlm.cli import main
 from fastlm.cli.output import display_width
 from fastlm.errors import ModelFileError
+from fastlm.inference.beam import beam_search
 from fastlm.inference.evaluation import evaluate
-from fastlm.inference.generation import generate, predict
+from fastlm.inference.generation import generate, predict, sample
 from fastlm.inference.similarity import similar
 from fastlm.text.corpus import Corpus
 
@@ -225,6 +226,24 @@ def test_generate_past_the_end(run, model):
     output = run("generate", "m", "--max-tokens", "60", "--seed", "1", "--no-stop")
     assert output == generate(model, max_tokens=60, seed=1, stop_at_end=False) + "\n"
     assert output.count("\n") > 2
+
+
+def test_generate_with_scores_and_stop_words(run, model):
+    options = ["--prompt", "the", "-n", "4", "--seed", "3", "--stop", "mat", "--stop", "on", "--scores"]
+    expected = sample(model, "the", 4, seed=3, stop=["mat", "on"])
+    assert run("generate", "m", *options) == "".join(f"{text.log_prob:.6f}\t{text.text}\n" for text in expected)
+    result = json.loads(run("generate", "m", *options, "--json"))
+    assert result["log_probs"] == [text.log_prob for text in expected]
+
+
+def test_generate_by_beam_search(run, model, capsys):
+    expected = beam_search(model, "the", 3, beam_size=7, max_tokens=5)
+    output = run("generate", "m", "--prompt", "the", "--beam", "7", "-n", "3", "--max-tokens", "5")
+    assert output == "".join(f"{text.text}\n" for text in expected)
+    for option in (["--seed", "1"], ["--temperature", "0.5"], ["--no-stop"], ["--top-k", "3"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["generate", "m", "--beam", "7", *option])
+        assert f"leave out {option[0]}" in capsys.readouterr().err
 
 
 def test_generate_refuses_a_prompt_of_two_lines(fail, model):
