@@ -42,6 +42,15 @@ def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
     return dy @ weight, dy.T @ x, dy.sum(axis=0)
 
 
+def pack(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Cut a right operand (D, N) into panels of W columns of 128 bytes, padded with zeros: (ceil(N / W), D, W)."""
+    width = 128 // matrix.itemsize
+    panels = np.zeros((-(-matrix.shape[1] // width), matrix.shape[0], width), matrix.dtype)
+    for column in range(matrix.shape[1]):
+        panels[column // width, :, column % width] = matrix[:, column]
+    return panels
+
+
 def tanh_forward(x: Array) -> Array:
     return np.tanh(x)
 

@@ -40,7 +40,7 @@ def test_the_changelog_begins_with_this_version(installed: metadata.Distribution
 def test_only_light_things_are_needed_at_run_time(installed: metadata.Distribution) -> None:
     requirements = [line for line in installed.requires or [] if "extra ==" not in line]
     names = {re.match(r"[\w-]+", line)[0] for line in requirements}
-    assert names == {"numpy", "scipy", "threadpoolctl", "tqdm"}
+    assert names == {"numpy", "tqdm"}
 
 
 def test_the_command_is_there(installed: metadata.Distribution) -> None:

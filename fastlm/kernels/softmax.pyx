@@ -99,7 +99,7 @@ def softmax_forward_backward(
     cdef Py_ssize_t V = weight.shape[0], K = shifts.shape[1], p, k, i, first, size
     cdef real[MOST_COLUMNS] scale
     check_output(N, P, H, W, V, log_probs, log_norms, hidden, weight, bias)
-    check_saved(N, P, W, V, K, exps, shifts, log_norms, block)
+    check_saved(N, V, exps, shifts, log_norms, block)
     if dhidden.shape[0] != N or dhidden.shape[1] != H or not same_shape(scratch, P, H, W):
         raise ValueError(
             f"dhidden ({dhidden.shape[0]}, {dhidden.shape[1]}) and scratch ({scratch.shape[0]}, {scratch.shape[1]}, "
@@ -165,7 +165,7 @@ def softmax_backward_weight(
     cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], P = exps.shape[0], W = exps.shape[2]
     cdef Py_ssize_t V = dweight.shape[0], K = shifts.shape[1], i, k, p, first, size
     cdef size_t scales_size = <size_t>(P * W) * sizeof(real)
-    check_saved(N, P, W, V, K, exps, shifts, log_norms, block)
+    check_saved(N, V, exps, shifts, log_norms, block)
     check_weight_arguments(N, H, V, P, W, block, dweight, dbias, targets, rows, scales, lanes)
     if not 0 <= start <= stop <= K:
         raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start <= stop <= {K} blocks")
@@ -294,20 +294,22 @@ cdef check_output(
 
 
 cdef check_saved(
-    Py_ssize_t N, Py_ssize_t P, Py_ssize_t W, Py_ssize_t V, Py_ssize_t K, const real[:, :, ::1] exps,
-    const real[:, :, ::1] shifts, const real[:, ::1] log_norms, Py_ssize_t block,
+    Py_ssize_t N, Py_ssize_t V, const real[:, :, ::1] exps, const real[:, :, ::1] shifts,
+    const real[:, ::1] log_norms, Py_ssize_t block,
 ):
+    cdef Py_ssize_t width = PANEL_BYTES // <Py_ssize_t>sizeof(real), panels = (N + width - 1) // width, blocks
     if block < 1:
         raise ValueError(f"block is {block}, expected at least 1 word")
+    blocks = (V + block - 1) // block
     if (
-        W != PANEL_BYTES // <Py_ssize_t>sizeof(real) or P != (N + W - 1) // W or K != (V + block - 1) // block
-        or not same_shape(exps, P, V, W) or not same_shape(shifts, P, K, W)
-        or log_norms.shape[0] != P or log_norms.shape[1] != W
+        not same_shape(exps, panels, V, width) or not same_shape(shifts, panels, blocks, width)
+        or log_norms.shape[0] != panels or log_norms.shape[1] != width
     ):
         raise ValueError(
-            f"exps ({exps.shape[0]}, {exps.shape[1]}, {exps.shape[2]}), shifts ({shifts.shape[0]}, {K}, "
+            f"exps ({exps.shape[0]}, {exps.shape[1]}, {exps.shape[2]}), shifts ({shifts.shape[0]}, {shifts.shape[1]}, "
             f"{shifts.shape[2]}) and log_norms ({log_norms.shape[0]}, {log_norms.shape[1]}) do not fit {N} tokens and "
-            f"{V} words in blocks of {block}: expected (P, V, W), (P, K, W), (P, W)")
+            f"{V} words in blocks of {block}: expected ({panels}, {V}, {width}), ({panels}, {blocks}, {width}), "
+            f"({panels}, {width})")
 
 
 cdef check_weight_arguments(

@@ -14,7 +14,7 @@ import pytest
 from fastlm import kernels
 
 # Sizes of which no two are alike, also when one more is added, so that an error's text can be searched for them.
-SIZES = {"N": 17, "V": 30, "D": 8, "H": 13, "B": 6, "T": 20, "R": 10, "block": 12, "K": 3}
+SIZES = {"N": 37, "V": 50, "D": 8, "H": 13, "B": 6, "T": 20, "R": 10, "block": 22}
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,10 @@ class Call:
 
 
 def make_call(name: str, dtype: type, **sizes: int) -> Call:
-    """One call of the kernel `name`, with SIZES or others."""
-    N, V, D, H, B, T, R, block, K = {**SIZES, **sizes}.values()
+    """One call of the kernel that `name` begins with, with SIZES or others."""
+    N, V, D, H, B, T, R, block = {**SIZES, **sizes}.values()
+    W = kernels.PANEL_BYTES // np.dtype(dtype).itemsize
+    P, PD, PH, K = (-(-size // width) for size, width in [(N, W), (D, W), (H, W), (V, block)])
     rng = np.random.default_rng(7)
 
     def real(*shape: int) -> np.ndarray:
@@ -64,11 +66,19 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     resets = (rng.random((T, B)) < 0.3).astype(np.uint8)
     targets = ids(N, V)
     targets[:1] = -1
+    blocks = {"factor": 0.3, "block": block, "start": 0, "stop": K}
     slots = np.full(V, -1, np.int32)
     update = {"gradient": real(R, D), "rows": ids(R, V), "scale": 0.5, "learning_rate": 0.1}
-    saved = {"exps": real(N, V), "scales": real(N, K)}
+    saved = {"exps": real(P, V, W), "shifts": real(P, K, W)}
     step = {"hidden": real(H), "inputs": real(H), "previous": real(H), "w_hh": real(H, H)}
-    output = {"log_probs": real(N), "log_norms": real(N), **saved, "hidden": real(N, H), "weight": real(V, H)}
+    log_probs = {"log_probs": real(N), "log_norms": real(P, W)}
+    output = {"hidden": real(P, H, W), "weight": real(V, H), "bias": real(V), "targets": targets}
+    linear_weight = {"dweight": real(H, D), "dbias": real(H), "doutput": real(N, H), "inputs": real(PD, N, W)}
+    softmax_weight = {
+        **{"dweight": real(V, H), "dbias": real(V), **saved, "log_norms": real(P, W), "hidden": real(N, H)},
+        **{"targets": targets, "rows": real(PH, P * W, W), "scales": real(2, P * W), "lanes": real(block, W // 2)},
+        **blocks,
+    }
     calls: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "dropout_mask": ({"mask": real(D), "key": 5, "rate": 0.4}, {"overwritten": "mask", "longer": [("mask", 0)]}),
         "dropout_forward": ({"output": real(N, D), "inputs": real(N, D), "mask": real(D)}, {"overwritten": "output"}),
@@ -84,17 +94,29 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
                 "longer": [("rows", 0), ("drows", 0), ("slots", 0)],
             },
         ),
+        "pack_matrix": (
+            {"panels": real(P, D, W), "matrix": real(D, N)},
+            {"overwritten": "panels", "longer": [("matrix", 1)]},
+        ),
+        "pack_transposed": (
+            {"panels": real(P, D, W), "matrix": real(N, D)},
+            {"overwritten": "panels", "longer": [("matrix", 0)]},
+        ),
         "linear_forward": (
-            {"output": real(N, H), "inputs": real(N, D), "weight": real(H, D), "bias": real(H)},
+            {"output": real(N, H), "inputs": real(N, D), "weight": real(PH, D, W), "bias": real(H)},
             {"overwritten": "output"},
         ),
         "linear_backward": (
-            {"dinputs": real(N, D), "doutput": real(N, H), "weight": real(H, D)},
-            {"overwritten": "dinputs"},
+            {"dinputs": real(N, D), "doutput": real(N, H), "weight": real(PD, H, W)},
+            {"overwritten": "dinputs", "longer": [("dinputs", 1)]},
         ),
         "linear_backward_weight": (
-            {"dweight": real(H, D), "dbias": real(H), "doutput": real(N, H), "inputs": real(N, D)},
-            {"added": "dweight dbias", "strided": "doutput"},
+            linear_weight | {"accumulate": True},
+            {"added": "dweight dbias", "strided": "doutput", "longer": [("dweight", 1)]},
+        ),
+        "linear_backward_weight overwriting": (
+            linear_weight | {"accumulate": False},
+            {"overwritten": "dweight dbias", "strided": "doutput", "longer": [("dweight", 1)]},
         ),
         "linear_forward_vector": (
             {"output": real(H), "inputs": real(D), "weight": real(H, D), "bias": real(H)},
@@ -107,28 +129,34 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
         ),
         "elman_forward": (
             {"hidden": real(T, B, H), "previous": real(T, B, H), "inputs": real(T, B, H), "initial": real(B, H)}
-            | {"resets": resets, "w_hh": real(H, H)},
+            | {"resets": resets, "w_hh": real(PH, H, W)},
             {"overwritten": "hidden previous", "strided": "hidden previous inputs resets"},
         ),
         "elman_backward": (
             {"dinputs": real(T, B, H), "dinitial": real(B, H), "dhidden": real(T, B, H), "hidden": real(T, B, H)}
-            | {"resets": resets, "w_hh": real(H, H)},
+            | {"resets": resets, "w_hh": real(PH, H, W)},
             {"overwritten": "dinputs dinitial", "strided": "dinputs dhidden hidden resets"},
         ),
         "elman_step": (step, {"overwritten": "hidden"}),
         "softmax_forward": (
-            output | {"bias": real(V), "targets": targets, "block": block},
-            {"overwritten": "log_probs log_norms exps scales"},
+            log_probs | output | {"exps": real(block, W), "shifts": real(P, W)},
+            {"overwritten": "log_probs log_norms", "scratch": "exps shifts", "longer": [("exps", 0)]},
         ),
-        "softmax_backward": (
-            {"dhidden": real(N, H), **saved, "weight": real(V, H), "targets": targets, "scratch": real(N, H)}
-            | {"factor": 0.3, "block": block},
-            {"overwritten": "dhidden", "scratch": "scratch"},
+        "softmax_forward_backward": (
+            log_probs
+            | {"dhidden": real(N, H)}
+            | saved
+            | output
+            | {"scratch": real(P, H, W), "factor": 0.3, "block": block},
+            {"overwritten": "log_probs log_norms dhidden exps shifts", "scratch": "scratch"},
         ),
         "softmax_backward_weight": (
-            {"dweight": real(V, H), "dbias": real(V), **saved, "hidden": real(N, H), "targets": targets}
-            | {"scratch": real(N, H), "factor": 0.3, "block": block, "k": 1},
-            {"added": "dweight dbias", "scratch": "scratch"},
+            softmax_weight | {"accumulate": True},
+            {"added": "dweight dbias", "scratch": "rows scales lanes"},
+        ),
+        "softmax_backward_weight overwriting": (
+            softmax_weight | {"accumulate": False},
+            {"overwritten": "dweight dbias", "scratch": "rows scales lanes"},
         ),
         "softmax_log_probs": (
             {"log_probs": real(N, V), "hidden": real(N, H), "weight": real(V, H), "bias": real(V), "scratch": real(V)},
@@ -152,7 +180,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     }
     arguments, uses = calls[name]
     uses["longer"] = frozenset(uses.get("longer", ()))
-    return Call(getattr(kernels, name), arguments, **uses)
+    return Call(getattr(kernels, name.partition(" ")[0]), arguments, **uses)
 
 
 @pytest.fixture(params=[np.float32, np.float64])
@@ -160,7 +188,11 @@ def dtype(request: pytest.FixtureRequest) -> type:
     return request.param
 
 
-@pytest.fixture(params=kernels.__all__)
+KERNELS = [name for name in kernels.__all__ if callable(getattr(kernels, name))]
+CALLS = [*KERNELS, "linear_backward_weight overwriting", "softmax_backward_weight overwriting"]
+
+
+@pytest.fixture(params=CALLS)
 def call(request: pytest.FixtureRequest, dtype: type) -> Call:
     return make_call(request.param, dtype)
 
@@ -237,7 +269,7 @@ def test_a_wrong_size_is_refused_with_what_was_given_and_what_was_expected(call:
 def test_too_short_is_refused_where_longer_is_not(call: Call) -> None:
     if call.kernel is kernels.embedding_backward:
         for name in ("rows", "drows"):
-            assert "do not fit 17 ids" in refused(call, **{name: call.arrays[name][:16]})
+            assert "do not fit 37 ids" in refused(call, **{name: call.arrays[name][:36]})
 
 
 def test_a_wrong_number_of_axes_is_refused(call: Call) -> None:
@@ -286,7 +318,7 @@ def test_rows_that_run_backwards_or_lie_on_each_other_are_refused(call: Call) ->
 
 
 @pytest.mark.parametrize("empty", ["N", "D", "H", "B", "T", "R"])
-@pytest.mark.parametrize("name", kernels.__all__)
+@pytest.mark.parametrize("name", CALLS)
 def test_empty_arrays_are_accepted(name: str, empty: str, dtype: type) -> None:
     make_call(name, dtype, **{empty: 0}).run()
 
@@ -298,12 +330,15 @@ def test_empty_arrays_are_accepted(name: str, empty: str, dtype: type) -> None:
         ("dropout_mask", {"rate": -0.1}, "rate is -0.1"),
         ("dropout_mask", {"rate": float("nan")}, "rate is nan"),
         ("adam_update", {"step": 0}, "step is 0, expected 1 at the first step"),
-        ("softmax_forward", {"block": 0}, "block is 0, expected at least 1"),
-        ("softmax_forward", {"block": 5}, "scales has 3 columns, expected 6"),
-        ("softmax_backward", {"block": -12}, "block is -12"),
-        ("softmax_backward", {"block": 30}, "scales has 3 columns, expected 1"),
-        ("softmax_backward_weight", {"k": 3}, "k is 3, expected a block from 0 to 2"),
-        ("softmax_backward_weight", {"k": -1}, "k is -1"),
+        ("softmax_forward_backward", {"block": 0}, "block is 0, expected at least 1"),
+        ("softmax_forward_backward", {"block": -22}, "block is -22"),
+        ("softmax_forward_backward", {"block": 5}, "in blocks of 5: expected (2, 50, 32), (2, 10, 32), (2, 32)"),
+        ("softmax_forward_backward", {"block": 50}, "in blocks of 50: expected (2, 50, 32), (2, 1, 32), (2, 32)"),
+        ("softmax_backward_weight", {"block": 0}, "block is 0, expected at least 1"),
+        ("softmax_backward_weight", {"block": 50}, "in blocks of 50: expected (2, 50, 32), (2, 1, 32), (2, 32)"),
+        ("softmax_backward_weight", {"stop": 4}, "start is 0 and stop is 4, expected 0 <= start <= stop <= 3 blocks"),
+        ("softmax_backward_weight", {"start": 3, "stop": 2}, "start is 3 and stop is 2"),
+        ("softmax_backward_weight", {"start": -1}, "start is -1"),
     ],
 )
 def test_a_wrong_number_is_refused(name: str, wrong: dict[str, float], text: str) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from fastlm import kernels
 
-T, B, H, V, BLOCK = 7, 20, 200, 10_000, 1000
-N = T * B
+T, B, H, V, BLOCK = 7, 20, 200, 10_000, 126
+N, W = T * B, kernels.PANEL_BYTES // 4
+P, Q, K = -(-N // W), -(-H // W), -(-V // BLOCK)  # panels of tokens, panels of H, blocks of words
 Benchmark = Callable[..., Any]
 
 
@@ -23,7 +24,9 @@ def arrays() -> dict[str, np.ndarray]:
     shapes = {
         "NH": (N, H), "NH2": (N, H), "NH3": (N, H), "TBH": (T, B, H), "TBH2": (T, B, H), "TBH3": (T, B, H),
         "BH": (B, H), "HH": (H, H), "VH": (V, H), "VH2": (V, H), "VH3": (V, H), "V": (V,), "V2": (V,), "H": (H,),
-        "H2": (H,), "H3": (H,), "N": (N,), "N2": (N,), "NV": (N, V), "NK": (N, V // BLOCK), "1H": (1, H), "1V": (1, V),
+        "H2": (H,), "H3": (H,), "N": (N,), "1H": (1, H), "1V": (1, V), "QHW": (Q, H, W), "QNW": (Q, N, W),
+        "PHW": (P, H, W), "PHW2": (P, H, W), "PVW": (P, V, W), "PKW": (P, K, W), "PW": (P, W), "PW2": (P, W),
+        "blockW": (BLOCK, W), "lanes": (BLOCK, W // 2), "scales": (2, P * W), "scaled": (Q, P * W, W),
     }  # fmt: skip
     real = {name: rng.uniform(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     integers = {
@@ -45,20 +48,26 @@ CALLS: dict[str, list[list[Any]]] = {
     ],
     "dropout_forward": [["NH", "NH2", "H"]],
     "dropout_mask": [["H", 1, 0.5]],
-    "elman_backward": [["TBH", "BH", "TBH2", "TBH3", "resets", "HH"]],
-    "elman_forward": [["TBH", "TBH2", "TBH3", "BH", "resets", "HH"]],
+    "elman_backward": [["TBH", "BH", "TBH2", "TBH3", "resets", "QHW"]],
+    "elman_forward": [["TBH", "TBH2", "TBH3", "BH", "resets", "QHW"]],
     "elman_step": [["H", "H2", "H3", "HH"]],
     "embedding_backward": [["found", "NH", "NH2", "ids", "slots"]],
     "embedding_forward": [["NH", "ids", "VH"]],
-    "linear_backward": [["NH", "NH2", "HH"]],
-    "linear_backward_weight": [["HH", "H", "NH", "NH2"]],
-    "linear_forward": [["NH", "NH2", "HH", "H"]],
+    "linear_backward": [["NH", "NH2", "QHW"]],
+    "linear_backward_weight": [["HH", "H", "NH", "QNW", False], ["HH", "H", "NH", "QNW", True]],
+    "linear_forward": [["NH", "NH2", "QHW", "H"]],
     "linear_forward_vector": [["H", "H2", "HH", "H3"], ["V", "H", "VH", "V2"]],
     "momentum_update": [["VH", "VH2", "NH", "rows", 1.0, 1e-3, 0.9]],
+    "pack_matrix": [["QHW", "HH"]],
+    "pack_transposed": [["QHW", "HH"], ["PHW", "NH"]],
     "sgd_update": [["VH", "NH", "rows", 1.0, 1e-3], ["VH", "VH2", "all_rows", 1.0, 1e-3]],
-    "softmax_backward": [["NH", "NV", "NK", "VH", "ids", "NH2", 0.01, BLOCK]],
-    "softmax_backward_weight": [["VH", "V", "NV", "NK", "NH", "ids", "NH2", 0.01, BLOCK, 3]],
-    "softmax_forward": [["N", "N2", "NV", "NK", "NH", "VH", "V", "ids", BLOCK]],
+    "softmax_backward_weight": [
+        ["VH", "V", "PVW", "PKW", "PW", "NH", "ids", "scaled", "scales", "lanes", 0.01, BLOCK, 0, K, False],
+    ],
+    "softmax_forward": [["N", "PW", "PHW", "VH", "V", "ids", "blockW", "PW2"]],
+    "softmax_forward_backward": [
+        ["N", "PW", "NH", "PVW", "PKW", "PHW", "VH", "V", "ids", "PHW2", 0.01, BLOCK],
+    ],
     "softmax_log_probs": [["1V", "1H", "VH", "V", "V2"]],
     "squared_norm": [["VH"]],
     "tanh_backward": [["NH", "NH2", "NH3"]],
@@ -76,4 +85,4 @@ def test_kernel(name: str, names: list[Any], arrays: dict[str, np.ndarray], benc
 
 
 def test_every_kernel_has_a_benchmark() -> None:
-    assert set(CALLS) == set(kernels.__all__)
+    assert set(CALLS) == {name for name in kernels.__all__ if callable(getattr(kernels, name))}

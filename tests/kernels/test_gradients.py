@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from gradcheck import check_gradient
 from numpy.typing import NDArray
+from output_layer import OutputLayer
+from reference import pack
 
 from fastlm import kernels
 
@@ -55,7 +57,7 @@ def linear(N: int, D: int, H: int) -> tuple[Array, Array, Array, Array, Callable
     inputs, weight, bias, doutput, seen = draw(N, D), draw(H, D), draw(H), draw(N, H), np.empty((N, H))
 
     def loss() -> float:
-        kernels.linear_forward(seen, inputs, weight, bias)
+        kernels.linear_forward(seen, inputs, pack(weight.T), bias)
         return float((doutput * seen).sum())
 
     return inputs, weight, bias, doutput, loss
@@ -64,7 +66,7 @@ def linear(N: int, D: int, H: int) -> tuple[Array, Array, Array, Array, Callable
 def check_linear(kernel: Kernel, N: int, D: int, H: int) -> None:
     inputs, weight, _, doutput, loss = linear(N, D, H)
     dinputs = poison(N, D)
-    kernel(dinputs, doutput, weight)
+    kernel(dinputs, doutput, pack(weight))
     check_gradient(loss, inputs, dinputs)
 
 
@@ -72,12 +74,12 @@ def check_linear_weight(kernel: Kernel, N: int, D: int, H: int) -> None:
     inputs, weight, bias, doutput, loss = linear(N, D, H)
     before, before_bias = draw(H, D), draw(H)
     dweight, dbias = before.copy(), before_bias.copy()
-    kernel(dweight, dbias, doutput, inputs)
+    kernel(dweight, dbias, doutput, pack(inputs), True)
     check_gradient(loss, weight, dweight - before)
     check_gradient(loss, bias, dbias - before_bias)
-    dweight[...] = before
-    kernel(dweight, np.empty(0), doutput, inputs)
-    check_gradient(loss, weight, dweight - before)
+    dweight[...] = np.nan
+    kernel(dweight, np.empty(0), doutput, pack(inputs), False)
+    check_gradient(loss, weight, dweight)
 
 
 def check_tanh(kernel: Kernel, N: int, H: int) -> None:
@@ -103,60 +105,46 @@ def check_elman(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
     where = {"none": np.zeros((T, B)), "all": np.ones((T, B)), "some": draw(T, B) > 0.3}[resets].astype(np.uint8)
 
     def loss() -> float:
-        kernels.elman_forward(hidden, previous, inputs, initial, where, w_hh)
+        kernels.elman_forward(hidden, previous, inputs, initial, where, pack(w_hh.T))
         return float((dhidden * hidden).sum())
 
     loss()
     dinputs, dinitial, dw_hh = poison(T, B, H), poison(B, H), np.zeros((H, H))
-    kernel(dinputs, dinitial, dhidden, hidden, where, w_hh)
-    kernels.linear_backward_weight(dw_hh, np.empty(0), dinputs.reshape(-1, H), previous.reshape(-1, H))
+    kernel(dinputs, dinitial, dhidden, hidden, where, pack(w_hh))
+    kernels.linear_backward_weight(dw_hh, np.empty(0), dinputs.reshape(-1, H), pack(previous.reshape(-1, H)), True)
     check_gradient(loss, inputs, dinputs)
     check_gradient(loss, initial, dinitial)
     check_gradient(loss, w_hh, dw_hh)
 
 
-class Output:
-    """A softmax output layer, with the loss of its events."""
+class Output(OutputLayer):
+    """An output layer with the loss of its events."""
 
     def __init__(self, N: int, V: int, H: int, block: int, targets: str) -> None:
-        self.hidden, self.weight, self.bias = draw(N, H), draw(V, H), draw(V)
-        self.targets = np.random.default_rng(N + V).integers(V, size=N).astype(np.int32)
-        self.targets[{"all": slice(0), "some": slice(0, None, 2), "none": slice(None)}[targets]] = -1
-        self.block, self.factor = block, 0.7
-        num_blocks = -(-V // block)
-        self.log_probs, self.log_norms = poison(N), poison(N)
-        self.exps, self.scales, self.scratch = poison(N, V), poison(N, num_blocks), poison(N, H)
+        no_event = {"all": slice(0), "some": slice(0, None, 2), "none": slice(None)}[targets]
+        super().__init__(N, V, H, block, no_event=no_event)
 
     def loss(self) -> float:
-        kernels.softmax_forward(
-            self.log_probs, self.log_norms, self.exps, self.scales, self.hidden, self.weight, self.bias, self.targets,
-            self.block,
-        )  # fmt: skip
-        return -self.factor * float(self.log_probs.sum())
+        return -self.factor * float(self.forward().log_probs.sum())
 
 
 def check_softmax(kernel: Kernel, *sizes: Any) -> None:
     layer = Output(*sizes)
-    layer.loss()
-    dhidden = poison(*layer.hidden.shape)
-    kernel(
-        dhidden, layer.exps, layer.scales, layer.weight, layer.targets, layer.scratch, layer.factor, layer.block
-    )  # fmt: skip
-    check_gradient(layer.loss, layer.hidden, dhidden)
+    layer.forward_backward(kernel)
+    check_gradient(layer.loss, layer.hidden, layer.dhidden)
 
 
 def check_softmax_weight(kernel: Kernel, *sizes: Any) -> None:
     layer = Output(*sizes)
-    layer.loss()
     before, before_bias = 1 + layer.weight, 1 + layer.bias
-    dweight, dbias = before.copy(), before_bias.copy()
-    for k in range(layer.scales.shape[1]):
-        kernel(
-            dweight, dbias, layer.exps, layer.scales, layer.hidden, layer.targets, layer.scratch, layer.factor,
-            layer.block, k,
-        )  # fmt: skip
-    check_gradient(layer.loss, layer.weight, dweight - before)
-    check_gradient(layer.loss, layer.bias, dbias - before_bias)
+    layer.dweight, layer.dbias = before.copy(), before_bias.copy()
+    layer.forward_backward().backward_weight(kernel=kernel)
+    check_gradient(layer.loss, layer.weight, layer.dweight - before)
+    check_gradient(layer.loss, layer.bias, layer.dbias - before_bias)
+    layer.dweight[...], layer.dbias[...] = np.nan, np.nan
+    layer.backward_weight(accumulate=False, kernel=kernel)
+    check_gradient(layer.loss, layer.weight, layer.dweight)
+    check_gradient(layer.loss, layer.bias, layer.dbias)
 
 
 TABLES = [([0], 1, 1), ([2], 4, 3), ([1, 1], 3, 17), ([4, 0, 4, 2, 4, 0], 6, 33), (list(range(5)), 5, 2)]
@@ -177,6 +165,7 @@ OUTPUTS = [
         (4, 12, 3, 4),  # blocks divide V
         (3, 6, 3, 20),  # one block, wider than V
         (5, 35, 2, 17),
+        (17, 6, 2, 4),  # more than a panel of tokens
     ]
     for targets in ("all", "some", "none")
 ]
@@ -188,7 +177,7 @@ CHECKS: dict[str, tuple[Callable[..., None], list[str], list[Any]]] = {
     "linear_backward_weight": (check_linear_weight, ["dweight", "dbias"], AFFINE),
     "tanh_backward": (check_tanh, ["dinputs"], ROWS),
     "elman_backward": (check_elman, ["dinputs", "dinitial"], SEQUENCES),
-    "softmax_backward": (check_softmax, ["dhidden"], OUTPUTS),
+    "softmax_forward_backward": (check_softmax, ["dhidden"], OUTPUTS),
     "softmax_backward_weight": (check_softmax_weight, ["dweight", "dbias"], OUTPUTS),
 }
 

@@ -13,7 +13,7 @@ from fastlm.nn.parameters import RandomParameters, Rows
 from fastlm.nn.workspace import Workspace
 
 Make = Callable[..., Workspace]
-THREADS = [1, 2, 7]
+THREADS = [1, 2, 3, 7]
 SOURCE = RandomParameters(5, np.float64)
 
 
@@ -89,11 +89,11 @@ def test_linear_against_the_oracle(make_workspace: Make, N: int, D: int, H: int)
     assert_close(layer.forward(inputs, workspace), reference.linear_forward(inputs, weight, bias))
     dinputs, dweight, dbias = reference.linear_backward(doutput, inputs, weight)
     assert_close(layer.backward(doutput, workspace), dinputs)
-    assert_close(layer.weight.dense_gradient(), dweight)
-    assert_close(layer.bias.dense_gradient(), dbias)
+    assert_close(layer.weight.gradient, dweight)
+    assert_close(layer.bias.gradient, dbias)
     layer.backward(doutput, workspace)  # parameter gradients are added up
-    assert_close(layer.weight.dense_gradient(), 2 * dweight)
-    assert_close(layer.bias.dense_gradient(), 2 * dbias)
+    assert_close(layer.weight.gradient, 2 * dweight)
+    assert_close(layer.bias.gradient, 2 * dbias)
 
 
 def test_linear_and_tanh_against_numbers(make_workspace: Make) -> None:
@@ -107,8 +107,8 @@ def test_linear_and_tanh_against_numbers(make_workspace: Make) -> None:
     loss()
     dinputs = linear.backward(tanh.backward(doutput.copy(), workspace), workspace).copy()
     check_gradient(loss, inputs, dinputs)
-    check_gradient(loss, linear.weight.value, linear.weight.dense_gradient())
-    check_gradient(loss, linear.bias.value, linear.bias.dense_gradient())
+    check_gradient(loss, linear.weight.value, linear.weight.gradient)
+    check_gradient(loss, linear.bias.value, linear.bias.gradient)
 
 
 def test_tanh_overwrites(make_workspace: Make) -> None:
@@ -199,9 +199,9 @@ def test_elman_against_the_oracle(make_workspace: Make, shape: tuple[int, int, i
 
     assert_close(layer.forward(inputs, initial, resets, workspace), hidden)
     assert_close(layer.backward(dhidden, workspace), dinputs.reshape(inputs.shape))
-    assert_close(layer.w_hh.dense_gradient(), dw_hh)
-    assert_close(layer.w_xh.dense_gradient(), dw_xh)
-    assert_close(layer.bias.dense_gradient(), dbias)
+    assert_close(layer.w_hh.gradient, dw_hh)
+    assert_close(layer.w_xh.gradient, dw_xh)
+    assert_close(layer.bias.gradient, dbias)
 
 
 @pytest.mark.parametrize("shape", SHAPES[:4])
@@ -216,7 +216,7 @@ def test_elman_against_numbers(make_workspace: Make, shape: tuple[int, int, int,
     dinputs = layer.backward(dhidden.copy(), workspace).copy()
     check_gradient(loss, inputs, dinputs)
     for parameter in layer.parameters:
-        check_gradient(loss, parameter.value, parameter.dense_gradient())
+        check_gradient(loss, parameter.value, parameter.gradient)
 
 
 def test_one_step_is_the_step_of_a_sequence(make_workspace: Make) -> None:
@@ -244,7 +244,7 @@ def test_linear_gives_the_same_bytes_for_any_number_of_threads(make_workspace: M
         clear(layer)
         output = layer.forward(inputs, workspace).tobytes()
         dinputs = layer.backward(doutput, workspace).tobytes()
-        results.add((output, dinputs, *(p.dense_gradient().tobytes() for p in layer.parameters)))
+        results.add((output, dinputs, *(p.gradient.tobytes() for p in layer.parameters)))
     assert len(results) == 1
 
 
@@ -261,5 +261,5 @@ def test_elman_gives_the_same_bytes_for_any_number_of_threads(make_workspace: Ma
         clear(layer)
         hidden = layer.forward(inputs, initial, resets, workspace).tobytes()
         dinputs = layer.backward(dhidden, workspace).tobytes()
-        results.add((hidden, dinputs, *(p.dense_gradient().tobytes() for p in layer.parameters)))
+        results.add((hidden, dinputs, *(p.gradient.tobytes() for p in layer.parameters)))
     assert len(results) == 1

@@ -59,7 +59,7 @@ def give(parameter: Parameter, gradient: reference.Gradient) -> None:
     if isinstance(gradient, tuple):
         parameter.gradient = Rows(gradient[0].astype(np.int32), gradient[1].astype(parameter.value.dtype))
     else:
-        parameter.dense_gradient()[:] = gradient
+        parameter.dense_gradient()[0][:] = gradient
 
 
 SOME = {
@@ -187,7 +187,7 @@ def test_the_norm_shows_what_is_not_finite(workers: Workers, value: float) -> No
     parameters = start()
     for parameter in parameters:
         give(parameter, SOME[parameter.name][1])
-    parameters[1].dense_gradient()[3] = value
+    parameters[1].dense_gradient()[0][3] = value
     assert not math.isfinite(gradient_norm(parameters, workers))
 
 

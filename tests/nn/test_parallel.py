@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_info, threadpool_limits
 
-import fastlm.kernels  # noqa: F401  # loads SciPy's BLAS, so that there is something to cap
 from fastlm.nn.parallel import Workers, available_cores, even_blocks
 
 THREADS = [1, 2, 7]
@@ -119,6 +117,34 @@ def test_blocks_are_begun_in_their_order(workers: Workers) -> None:
     assert sorted(begun) == list(range(40))
     if workers.threads == 1:
         assert begun == list(range(40))
+
+
+def shared_blocks(threads: int, size: int, at_least: int, pieces: int = 1) -> list[tuple[int, int]]:
+    """Return the blocks that `share` runs."""
+    done = []
+    with Workers(threads) as workers:
+        workers.share(lambda start, stop, worker: done.append((start, stop)), size, at_least, pieces=pieces)
+    return sorted(done)
+
+
+@settings(deadline=None, max_examples=50)
+@given(size=st.integers(0, 300), at_least=st.integers(1, 50), pieces=st.integers(1, 5))
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_what_is_shared_is_done_once_in_equal_blocks(threads: int, size: int, at_least: int, pieces: int) -> None:
+    blocks = shared_blocks(threads, size, at_least, pieces)
+    assert [i for start, stop in blocks for i in range(start, stop)] == list(range(size))
+    lengths = [stop - start for start, stop in blocks]
+    assert max(lengths) - min(lengths) <= 1
+    assert len(blocks) == 1 or min(lengths) >= at_least
+    assert len(blocks) <= max(1, threads * pieces)
+
+
+@pytest.mark.parametrize(
+    ("threads", "size", "at_least", "pieces", "count"),
+    [(1, 100, 1, 4, 1), (2, 100, 8, 1, 2), (3, 100, 8, 4, 12), (7, 20, 8, 1, 2), (7, 7, 8, 1, 1), (2, 0, 8, 1, 1)],
+)
+def test_as_many_blocks_as_are_worth_it(threads: int, size: int, at_least: int, pieces: int, count: int) -> None:
+    assert len(shared_blocks(threads, size, at_least, pieces)) == count
 
 
 @pytest.mark.parametrize("threads", [2, 7])
@@ -235,133 +261,3 @@ def test_no_thread_is_left(workers: Workers) -> None:
 def test_threads_must_be_a_number_that_a_machine_can_have(threads: Any) -> None:
     with pytest.raises(ValueError, match=f"threads is {threads!r}, expected 1 to 1,024"):
         Workers(threads)
-
-
-# The cap on BLAS
-
-
-def blas_threads() -> set[int]:
-    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
-
-
-@pytest.fixture
-def three_blas_threads() -> Iterator[None]:
-    with threadpool_limits(3, user_api="blas"):
-        if blas_threads() != {3}:
-            pytest.skip("this BLAS does not take three threads")
-        yield
-
-
-@pytest.mark.usefixtures("three_blas_threads")
-def test_blas_is_capped_and_restored() -> None:
-    with Workers(2):
-        assert blas_threads() == {1}
-    assert blas_threads() == {3}
-
-
-@pytest.mark.usefixtures("three_blas_threads")
-def test_nested_caps_end_with_the_outermost() -> None:
-    with Workers(1):
-        with Workers(2):
-            assert blas_threads() == {1}
-        assert blas_threads() == {1}
-    assert blas_threads() == {3}
-
-
-@pytest.mark.usefixtures("three_blas_threads")
-def test_caps_that_overlap_end_with_the_last() -> None:
-    first, second = Workers(1), Workers(1)
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert blas_threads() == {1}
-    second.__exit__(None, None, None)
-    assert blas_threads() == {3}
-
-
-@pytest.mark.usefixtures("three_blas_threads")
-def test_an_error_restores_blas() -> None:
-    with pytest.raises(LookupError), Workers(2):
-        raise LookupError
-    assert blas_threads() == {3}
-
-
-@pytest.mark.usefixtures("three_blas_threads")
-def test_caps_of_two_threads_end_with_the_last() -> None:
-    inside, leave, after = threading.Event(), threading.Event(), threading.Event()
-    in_thread = []
-
-    def use() -> None:
-        with Workers(1):
-            in_thread.append(blas_threads())
-            inside.set()
-            assert leave.wait(30)
-        in_thread.append(blas_threads())
-        after.wait(30)  # a thread that lives on must not keep others from setting limits
-
-    thread = threading.Thread(target=use)
-    with Workers(1):
-        thread.start()
-        assert inside.wait(30)
-    assert blas_threads() == {1}
-    leave.set()
-    try:
-        while len(in_thread) < 2:
-            time.sleep(0.001)
-        assert in_thread == [{1}, {3}]
-        with threadpool_limits(2, user_api="blas"):
-            assert blas_threads() == {2}
-    finally:
-        after.set()
-        thread.join()
-
-
-@pytest.mark.usefixtures("three_blas_threads")
-def test_many_threads_may_cap_at_once() -> None:
-    wrong = []
-
-    def use() -> None:
-        for _ in range(20):
-            with Workers(1):
-                if blas_threads() != {1}:
-                    wrong.append(blas_threads())
-
-    threads = [threading.Thread(target=use) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-    assert blas_threads() == {3}
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_process_forked_while_another_thread_caps_can_cap() -> None:
-    inside, stop = threading.Event(), threading.Event()
-
-    def use() -> None:
-        while not stop.is_set():
-            with Workers(1):
-                inside.set()
-
-    def cap_in_child() -> int:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(3)  # the child ends by a signal if it hangs
-            try:
-                with Workers(2) as workers:
-                    workers.run(lambda start, stop, worker: None, [(0, 1), (1, 2)])
-                os._exit(0)
-            finally:
-                os._exit(1)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    try:
-        assert inside.wait(30)
-        assert [cap_in_child() for _ in range(20)] == [0] * 20
-    finally:
-        stop.set()
-        thread.join()

@@ -12,26 +12,32 @@ def parameter(*shape: int) -> Parameter:
 # Gradients
 
 
-def test_a_dense_gradient_begins_at_zero_in_each_step() -> None:
+def test_a_dense_gradient_is_overwritten_first_and_then_added_to_in_each_step() -> None:
     p = parameter(2, 3)
-    assert p.gradient is None
-    p.dense_gradient()[:] += 5
-    p.dense_gradient()[0] += 1
-    assert p.gradient is p.dense_gradient()
-    np.testing.assert_array_equal(p.gradient, [[6] * 3, [5] * 3])
-    p.clear_gradient()
-    assert p.gradient is None
-    assert not p.dense_gradient().any()
+    for _ in range(2):
+        assert p.gradient is None
+        first, accumulate = p.dense_gradient()
+        assert not accumulate
+        assert (first.shape, first.dtype) == ((2, 3), np.float32)
+        first[:] = 5
+        for _ in range(2):
+            again, accumulate = p.dense_gradient()
+            assert accumulate
+            assert again is first is p.gradient
+        assert (first == 5).all()
+        p.clear_gradient()
 
 
 def test_memory_is_kept_from_step_to_step_and_given_back() -> None:
     p = parameter(2, 3)
-    first = p.dense_gradient()
+    first, _ = p.dense_gradient()
     p.clear_gradient()
-    assert p.dense_gradient() is first
+    assert p.dense_gradient()[0] is first
     p.release_gradient()
     assert p.gradient is None
-    assert p.dense_gradient() is not first
+    again, accumulate = p.dense_gradient()
+    assert again is not first
+    assert not accumulate
 
 
 def test_a_gradient_is_dense_or_sparse() -> None:
@@ -48,7 +54,7 @@ def test_rows_of_every_kind_of_gradient() -> None:
     assert none.values.shape == (0, 3)
     assert none.values.dtype == np.float32
 
-    p.dense_gradient()[:] = [[1, 2, 3], [4, 5, 6]]
+    p.dense_gradient()[0][:] = [[1, 2, 3], [4, 5, 6]]
     dense = p.gradient_rows()
     assert dense.ids.tolist() == [0, 1]
     assert dense.ids.dtype == np.int32
@@ -60,7 +66,7 @@ def test_rows_of_every_kind_of_gradient() -> None:
 
 def test_a_vector_is_one_row() -> None:
     p = parameter(4)
-    p.dense_gradient()[:] = [1, 2, 3, 4]
+    p.dense_gradient()[0][:] = [1, 2, 3, 4]
     assert p.gradient_rows().ids.tolist() == [0]
     np.testing.assert_array_equal(p.gradient_rows().values, [[1, 2, 3, 4]])
     p.matrix[0, 2] = 9

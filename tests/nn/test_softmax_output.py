@@ -45,8 +45,8 @@ def test_loss_and_gradients(
     assert_close(loss, reference.softmax_loss(hidden, targets, weight, bias))
     expected = reference.softmax_loss_backward(hidden, targets, weight, bias)
     assert_close(dhidden, 0.25 * expected[0])
-    assert_close(layer.weight.dense_gradient(), 0.25 * expected[1])
-    assert_close(layer.bias.dense_gradient(), 0.25 * expected[2])
+    assert_close(layer.weight.gradient, 0.25 * expected[1])
+    assert_close(layer.bias.gradient, 0.25 * expected[2])
 
 
 @pytest.mark.parametrize(("N", "H", "V"), SHAPES[:3])
@@ -54,7 +54,7 @@ def test_gradients_against_numbers(make_workspace: Make, N: int, H: int, V: int)
     layer, hidden, targets = make(N, H, V)
     workspace = make_workspace()
     _, dhidden = layer.loss_and_gradient(hidden, targets, 1.0, workspace)
-    gradients = [array.copy() for array in (dhidden, layer.weight.dense_gradient(), layer.bias.dense_gradient())]
+    gradients = [array.copy() for array in (dhidden, layer.weight.gradient, layer.bias.gradient)]
 
     def loss() -> float:
         return -float(layer.target_log_probs(hidden, targets, workspace).sum())
@@ -67,10 +67,10 @@ def test_gradients_are_added_to_the_parameters(make_workspace: Make) -> None:
     layer, hidden, targets = make(5, 3, 7)
     workspace = make_workspace()
     layer.loss_and_gradient(hidden, targets, 1.0, workspace)
-    once = [p.dense_gradient().copy() for p in layer.parameters]
+    once = [p.gradient.copy() for p in layer.parameters]
     layer.loss_and_gradient(hidden, targets, 1.0, workspace)
     for parameter, gradient in zip(layer.parameters, once, strict=True):
-        assert_close(parameter.dense_gradient(), 2 * gradient)
+        assert_close(parameter.gradient, 2 * gradient)
 
 
 def test_rows_without_a_target_have_neither_loss_nor_gradient(make_workspace: Make) -> None:
@@ -79,7 +79,7 @@ def test_rows_without_a_target_have_neither_loss_nor_gradient(make_workspace: Ma
     loss, dhidden = layer.loss_and_gradient(hidden, targets, 1.0, make_workspace())
     assert loss == 0
     assert not dhidden.any()
-    assert not any(p.dense_gradient().any() for p in layer.parameters)
+    assert not any(p.gradient.any() for p in layer.parameters)
     assert not layer.target_log_probs(hidden, targets, make_workspace()).any()
 
 
@@ -101,7 +101,7 @@ def test_float32_is_near(make_workspace: Make) -> None:
     assert dhidden.dtype == np.float32
     np.testing.assert_allclose(loss, reference.softmax_loss(wide[0], targets, *wide[1:]), rtol=1e-5)
     expected = reference.softmax_loss_backward(wide[0], targets, *wide[1:])
-    for actual, gradient in zip((dhidden, *(p.dense_gradient() for p in layer.parameters)), expected, strict=True):
+    for actual, gradient in zip((dhidden, *(p.gradient for p in layer.parameters)), expected, strict=True):
         np.testing.assert_allclose(actual, gradient, rtol=1e-3, atol=1e-5)
 
 
@@ -124,15 +124,56 @@ def test_the_same_bytes_for_any_number_of_threads(
     monkeypatch.setattr(softmax, "LARGEST", at_once * V)
     layer, hidden, targets = make(301, 13, V, dtype)
     results = set()
-    for threads in [1, 2, 7]:
+    for threads in [1, 2, 3, 7]:
         for parameter in layer.parameters:
             parameter.clear_gradient()
         workspace = make_workspace(dtype, threads=threads)
         loss, dhidden = layer.loss_and_gradient(hidden, targets, 1 / 301, workspace)
         chosen = layer.target_log_probs(hidden, targets, workspace)
-        gradients = [p.dense_gradient().tobytes() for p in layer.parameters]
+        gradients = [p.gradient.tobytes() for p in layer.parameters]
         results.add((loss, dhidden.tobytes(), chosen.tobytes(), *gradients))
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("largest", [1, 33, 64, 100])  # rows at a time, before they are rounded to panels
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("N", [1, 33, 66, 200, 301])
+def test_turns_give_what_one_turn_gives(
+    make_workspace: Make, monkeypatch: pytest.MonkeyPatch, N: int, dtype: type, largest: int
+) -> None:
+    V, calls = 253, []
+    layer, hidden, targets = make(N, 13, V, dtype)
+    one = make_workspace(dtype)
+    loss, dhidden = layer.loss_and_gradient(hidden, targets, 1 / N, one)
+    gradients = [p.gradient.copy() for p in layer.parameters]
+    for parameter in layer.parameters:
+        parameter.clear_gradient()
+        parameter.dense_gradient()[0][:] = np.nan  # what the step before has left
+        parameter.clear_gradient()
+
+    monkeypatch.setattr(softmax, "LARGEST", largest * V)
+    some_rows = layer._some_rows
+    monkeypatch.setattr(layer, "_some_rows", lambda *given: calls.append(len(given[1])) or some_rows(*given))
+    many = make_workspace(dtype)
+    loss_of_turns, dhidden_of_turns = layer.loss_and_gradient(hidden, targets, 1 / N, many)
+    width = 128 // hidden.itemsize
+    assert sum(calls) == N
+    assert all(rows % width == 0 for rows in calls[:-1])
+    assert max(calls) <= max(largest, width) + width
+    assert len(calls) > 1 or max(largest, width) >= N
+    assert dhidden_of_turns.tobytes() == dhidden.tobytes()
+    np.testing.assert_allclose(loss_of_turns, loss, 1e-6)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    for parameter, gradient in zip(layer.parameters, gradients, strict=True):
+        np.testing.assert_allclose(parameter.gradient, gradient, tolerance, atol=tolerance)
+
+
+def test_no_rows_have_neither_loss_nor_gradient(make_workspace: Make) -> None:
+    layer, hidden, targets = make(3, 4, 7)
+    loss, dhidden = layer.loss_and_gradient(hidden[:0], targets[:0], 1.0, make_workspace())
+    assert loss == 0
+    assert dhidden.shape == (0, 4)
+    assert layer.target_log_probs(hidden[:0], targets[:0], make_workspace()).shape == (0,)
 
 
 def test_the_bias_starts_at_the_unigrams() -> None:

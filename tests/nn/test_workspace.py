@@ -52,6 +52,17 @@ def test_fill_is_for_new_memory_only() -> None:
     assert workspace.array("slots", (6,), np.int32, fill=-1).tolist() == [-1] * 6
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_arrays_begin_with_a_cache_line(dtype: type) -> None:
+    workspace = make()
+    for size in (*range(1, 70), 1000, 100_003):
+        array = workspace.array(f"{size}", (size,), dtype)
+        assert array.ctypes.data % 64 == 0
+        assert array.dtype == dtype
+        array[:] = size  # all of it is there
+        assert (array == size).all()
+
+
 def test_keys_differ_by_seed_step_and_name() -> None:
     keys = set()
     for seed in (0, 1, 2**63):

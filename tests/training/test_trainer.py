@@ -530,7 +530,7 @@ def test_a_run_that_explodes_keeps_what_was_finite(
     except TrainingError as error:
         assert f"with learning rate {learning_rate:g}" in str(error)
     else:
-        assert learning_rate < 1e30
+        assert learning_rate < 1e39  # products beyond float32 saturate tanh; not even the step itself fits with this
     assert finite(model)
     if valid is not None:
         assert math.isfinite(loss_of(model, valid))

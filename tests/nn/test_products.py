@@ -1,0 +1,95 @@
+"""Products of the layers: packed operands, rows shared among threads, gradients overwritten or added to."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import reference
+
+from fastlm.nn.parameters import Parameter
+from fastlm.nn.products import affine, input_gradient, packed, packed_shape, packed_transposed, weight_gradient
+from fastlm.nn.workspace import Workspace
+
+Make = Callable[..., Workspace]
+SHAPES = [(1, 1, 1), (7, 3, 5), (8, 33, 31), (16, 4, 17), (50, 300, 65)]  # N, D, H
+
+
+@pytest.fixture(params=[np.float32, np.float64])
+def dtype(request: pytest.FixtureRequest) -> type:
+    return request.param
+
+
+def draw(dtype: type, *shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(dtype)
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray, dtype: type) -> None:
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(actual, expected, tolerance, 10 * tolerance)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 32), (300, 33), (5, 100), (0, 4), (4, 0)])
+def test_operands_are_packed(make_workspace: Make, shape: tuple[int, int], dtype: type) -> None:
+    matrix, workspace = draw(dtype, *shape), make_workspace(dtype)
+    for panels in (packed(matrix, workspace), packed_transposed(matrix.T.copy(), workspace)):
+        assert panels.shape == packed_shape(*shape, dtype)
+        assert panels.tobytes() == reference.pack(matrix).tobytes()
+
+
+def test_only_the_largest_operand_takes_memory(make_workspace: Make, dtype: type) -> None:
+    workspace = make_workspace(dtype)
+    first = packed(draw(dtype, 40, 50), workspace)
+    assert np.shares_memory(first, packed(draw(dtype, 3, 4), workspace))
+    assert np.shares_memory(first, packed_transposed(draw(dtype, 50, 40), workspace))
+
+
+@pytest.mark.parametrize(("N", "D", "H"), SHAPES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_products_equal_the_oracle(make_workspace: Make, threads: int, N: int, D: int, H: int, dtype: type) -> None:
+    workspace = make_workspace(dtype, threads=threads)
+    weight, bias = Parameter("weight", draw(dtype, H, D)), Parameter("bias", draw(dtype, H))
+    inputs, doutput = draw(dtype, N, D), draw(dtype, N, H)
+    output, dinputs = np.full((N, H), np.nan, dtype), np.full((N, D), np.nan, dtype)
+    wide = [array.astype(np.float64) for array in (inputs, weight.value, bias.value, doutput)]
+    affine(output, inputs, weight, bias, workspace)
+    assert_close(output, reference.linear_forward(*wide[:3]), dtype)
+    input_gradient(dinputs, doutput, weight, workspace)
+    expected = reference.linear_backward(wide[3], wide[0], wide[1])
+    assert_close(dinputs, expected[0], dtype)
+    for _ in range(2):
+        for times in (1, 2):
+            weight_gradient(doutput, inputs, weight, bias, workspace)
+            assert_close(weight.gradient, times * expected[1], dtype)
+            assert_close(bias.gradient, times * expected[2], dtype)
+        for parameter in (weight, bias):
+            parameter.gradient.fill(np.nan)  # which the next step is not to see
+            parameter.clear_gradient()
+
+
+def test_a_weight_may_have_no_bias(make_workspace: Make, dtype: type) -> None:
+    weight, workspace = Parameter("weight", draw(dtype, 5, 3)), make_workspace(dtype)
+    inputs, doutput = draw(dtype, 9, 3), draw(dtype, 9, 5)
+    weight_gradient(doutput, inputs, weight, None, workspace)
+    assert_close(weight.gradient, doutput.T @ inputs, dtype)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_weight_and_bias_have_a_gradient_both_or_neither(make_workspace: Make, first: int) -> None:
+    parameters = Parameter("weight", np.zeros((5, 3))), Parameter("bias", np.zeros(5))
+    parameters[first].dense_gradient()
+    with pytest.raises(RuntimeError, match="weight has a gradient and bias none, or the other way round"):
+        weight_gradient(np.zeros((2, 5)), np.zeros((2, 3)), *parameters, make_workspace())
+
+
+@pytest.mark.parametrize(("N", "D", "H"), [*SHAPES, (200, 40, 170)])
+def test_the_same_bytes_for_any_number_of_threads(make_workspace: Make, N: int, D: int, H: int, dtype: type) -> None:
+    inputs, doutput, results = draw(dtype, N, D), draw(dtype, N, H), set()
+    for threads in [1, 2, 3, 7]:
+        workspace = make_workspace(dtype, threads=threads)
+        weight, bias = Parameter("weight", draw(dtype, H, D)), Parameter("bias", draw(dtype, H))
+        output, dinputs = np.empty((N, H), dtype), np.empty((N, D), dtype)
+        affine(output, inputs, weight, bias, workspace)
+        input_gradient(dinputs, doutput, weight, workspace)
+        weight_gradient(doutput, inputs, weight, bias, workspace)
+        results.add(tuple(a.tobytes() for a in (output, dinputs, weight.gradient, bias.gradient)))
+    assert len(results) == 1
