@@ -95,6 +95,105 @@ def elman_backward(
     return dx, dw_hh, dnext
 
 
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_forward(
+    x: Array, w_hh: Array, initial: Array, initial_cell: Array, resets: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """Return hidden states, cells and gates (T, B, 4, H) of an LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+
+    ``c[t] = f * c[t - 1] + i * g``, ``h[t] = o * tanh(c[t])``, where i, f, o and g, in this order of their rows in
+    `x` and `w_hh`, are sigmoids and a tanh of ``x[t] + W_h h[t - 1]``.
+
+    Parameters
+    ----------
+    x
+        (T, B, 4H): what the input contributes, bias included.
+    w_hh, initial, initial_cell, resets
+        (4H, H), (B, H), (B, H) and (T, B).
+    """
+    T, B, H = len(x), *initial.shape
+    hidden, cell, gates = np.empty((T, B, H)), np.empty((T, B, H)), np.empty((T, B, 4, H))
+    for t in range(T):
+        raw = (x[t] + _previous(hidden, initial, resets, t) @ w_hh.T).reshape(B, 4, H)
+        i, f, o, g = sigmoid(raw[:, 0]), sigmoid(raw[:, 1]), sigmoid(raw[:, 2]), np.tanh(raw[:, 3])
+        cell[t] = f * _previous(cell, initial_cell, resets, t) + i * g
+        hidden[t] = o * np.tanh(cell[t])
+        gates[t] = np.stack([i, f, o, g], axis=1)
+    return hidden, cell, gates
+
+
+def lstm_backward(
+    dhidden: Array, states: tuple[Array, Array, Array], w_hh: Array, initial: Array, initial_cell: Array,
+    resets: ArrayLike,
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    """Full backpropagation through time: gradients (dx, dw_hh, dinitial, dinitial_cell).
+
+    `states` is what `lstm_forward` returned.
+    """
+    hidden, cell, gates = states
+    T, B, H = hidden.shape
+    dx, dw_hh = np.empty((T, B, 4 * H)), np.zeros_like(w_hh)
+    dnext, dcell_next = np.zeros((B, H)), np.zeros((B, H))
+    for t in reversed(range(T)):
+        i, f, o, g = (gates[t, :, gate] for gate in range(4))
+        dh = dhidden[t] + dnext
+        dcell = dcell_next + dh * o * (1 - np.tanh(cell[t]) ** 2)
+        di, df, do, dg = dcell * g, dcell * _previous(cell, initial_cell, resets, t), dh * np.tanh(cell[t]), dcell * i
+        dx[t] = np.concatenate([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g**2)], axis=1)
+        dw_hh += dx[t].T @ _previous(hidden, initial, resets, t)
+        ends = np.asarray(resets)[t, :, None] != 0
+        dnext, dcell_next = np.where(ends, 0.0, dx[t] @ w_hh), np.where(ends, 0.0, dcell * f)
+    return dx, dw_hh, dnext, dcell_next
+
+
+def gru_forward(x: Array, w_hh: Array, initial: Array, resets: ArrayLike) -> tuple[Array, Array]:
+    """Return hidden states and gates (T, B, 3, H) of gated recurrent units (Cho et al. 2014, the first version).
+
+    ``h[t] = (1 - z) * n + z * h[t - 1]``, ``n = tanh(x_n[t] + r * (W_n h[t - 1]))``, where r and z are sigmoids of
+    ``x[t] + W h[t - 1]``. The rows of `x` and `w_hh` are those of r, z and n, in this order.
+
+    Parameters
+    ----------
+    x
+        (T, B, 3H): what the input contributes, bias included.
+    w_hh, initial, resets
+        (3H, H), (B, H) and (T, B).
+    """
+    T, B, H = len(x), *initial.shape
+    hidden, gates = np.empty((T, B, H)), np.empty((T, B, 3, H))
+    w_r, w_z, w_n = w_hh.reshape(3, H, H)
+    for t in range(T):
+        previous, (x_r, x_z, x_n) = _previous(hidden, initial, resets, t), x[t].reshape(B, 3, H).transpose(1, 0, 2)
+        r, z = sigmoid(x_r + previous @ w_r.T), sigmoid(x_z + previous @ w_z.T)
+        n = np.tanh(x_n + r * (previous @ w_n.T))
+        hidden[t] = (1 - z) * n + z * previous
+        gates[t] = np.stack([r, z, n], axis=1)
+    return hidden, gates
+
+
+def gru_backward(
+    dhidden: Array, states: tuple[Array, Array], w_hh: Array, initial: Array, resets: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """Full backpropagation through time: gradients (dx, dw_hh, dinitial); `states` is what `gru_forward` returned."""
+    hidden, gates = states
+    T, B, H = hidden.shape
+    dx, dw_hh, dnext = np.empty((T, B, 3 * H)), np.zeros_like(w_hh), np.zeros((B, H))
+    w_r, w_z, w_n = w_hh.reshape(3, H, H)
+    for t in reversed(range(T)):
+        previous, (r, z, n) = _previous(hidden, initial, resets, t), gates[t].transpose(1, 0, 2)
+        dh = dhidden[t] + dnext
+        dn = dh * (1 - z) * (1 - n**2)
+        dr, dz = dn * (previous @ w_n.T) * r * (1 - r), dh * (previous - n) * z * (1 - z)
+        dx[t] = np.concatenate([dr, dz, dn], axis=1)
+        dw_hh += np.concatenate([dr.T @ previous, dz.T @ previous, (dn * r).T @ previous])
+        dprevious = dh * z + dr @ w_r + dz @ w_z + (dn * r) @ w_n
+        dnext = np.where(np.asarray(resets)[t, :, None] != 0, 0.0, dprevious)
+    return dx, dw_hh, dnext
+
+
 def _previous(hidden: Array, initial: Array, resets: ArrayLike, t: int) -> Array:
     """Return the state (B, H) that step `t` starts from."""
     return np.where(np.asarray(resets)[t, :, None] != 0, 0.0, hidden[t - 1] if t > 0 else initial)

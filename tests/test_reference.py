@@ -64,6 +64,58 @@ def test_an_elman_reset_forgets_the_past_of_its_stream_only(rng: np.random.Gener
     assert np.array_equal(hidden[2:, 1], carried[:, 1])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_lstm(rng: np.random.Generator, steps: int, streams: int) -> None:
+    x, dhidden = rng.normal(size=(steps, streams, 12)), rng.normal(size=(steps, streams, 3))
+    w_hh, initial, initial_cell = rng.normal(size=(12, 3)), *rng.normal(size=(2, streams, 3))
+    resets = rng.random((steps, streams)) < 0.3
+
+    def loss() -> float:
+        return float((dhidden * reference.lstm_forward(x, w_hh, initial, initial_cell, resets)[0]).sum())
+
+    states = reference.lstm_forward(x, w_hh, initial, initial_cell, resets)
+    gradients = reference.lstm_backward(dhidden, states, w_hh, initial, initial_cell, resets)
+    for array, gradient in zip((x, w_hh, initial, initial_cell), gradients, strict=True):
+        gradcheck.check_gradient(loss, array, gradient)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_gru(rng: np.random.Generator, steps: int, streams: int) -> None:
+    x, dhidden = rng.normal(size=(steps, streams, 9)), rng.normal(size=(steps, streams, 3))
+    w_hh, initial = rng.normal(size=(9, 3)), rng.normal(size=(streams, 3))
+    resets = rng.random((steps, streams)) < 0.3
+
+    def loss() -> float:
+        return float((dhidden * reference.gru_forward(x, w_hh, initial, resets)[0]).sum())
+
+    states = reference.gru_forward(x, w_hh, initial, resets)
+    gradients = reference.gru_backward(dhidden, states, w_hh, initial, resets)
+    for array, gradient in zip((x, w_hh, initial), gradients, strict=True):
+        gradcheck.check_gradient(loss, array, gradient)
+
+
+def squash(x: float) -> float:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_gates_are_the_papers_formulas_written_out_unit_by_unit(rng: np.random.Generator) -> None:
+    x, w_hh, h, c = rng.normal(size=12), rng.normal(size=(12, 3)), *rng.normal(size=(2, 3))
+    states = reference.lstm_forward(x[None, None], w_hh, h[None], c[None], [[0]])
+    for unit in range(3):
+        i, f, o, g = (x[gate + unit] + sum(w_hh[gate + unit, j] * h[j] for j in range(3)) for gate in (0, 3, 6, 9))
+        cell = squash(f) * c[unit] + squash(i) * np.tanh(g)
+        assert states[1][0, 0, unit] == pytest.approx(cell)
+        assert states[0][0, 0, unit] == pytest.approx(squash(o) * np.tanh(cell))
+    hidden, _ = reference.gru_forward(x[None, None, :9], w_hh[:9], h[None], [[0]])
+    for unit in range(3):
+        r, z, product = (sum(w_hh[gate + unit, j] * h[j] for j in range(3)) for gate in (0, 3, 6))
+        reset, update = squash(x[unit] + r), squash(x[3 + unit] + z)
+        candidate = np.tanh(x[6 + unit] + reset * product)
+        assert hidden[0, 0, unit] == pytest.approx(update * h[unit] + (1 - update) * candidate)
+
+
 def test_softmax_loss(rng: np.random.Generator) -> None:
     hidden, weight, bias = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)), rng.normal(size=7)
     targets = np.array([6, -1, 0, 0, 3])

@@ -11,6 +11,7 @@ from fastlm.errors import compiled_modules
 with compiled_modules(__name__):
     from fastlm.kernels.dropout import dropout_forward, dropout_mask
     from fastlm.kernels.embedding import embedding_backward, embedding_forward
+    from fastlm.kernels.gru import gru_backward, gru_forward, gru_step
     from fastlm.kernels.linear import (
         linear_backward,
         linear_backward_weight,
@@ -19,6 +20,7 @@ with compiled_modules(__name__):
         tanh_backward,
         tanh_forward,
     )
+    from fastlm.kernels.lstm import lstm_backward, lstm_forward, lstm_step
     from fastlm.kernels.matrix import PANEL_BYTES, cpu_level, pack_matrix, pack_transposed
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
     from fastlm.kernels.softmax import (
@@ -41,10 +43,16 @@ __all__ = [
     "elman_step",
     "embedding_backward",
     "embedding_forward",
+    "gru_backward",
+    "gru_forward",
+    "gru_step",
     "linear_backward",
     "linear_backward_weight",
     "linear_forward",
     "linear_forward_vector",
+    "lstm_backward",
+    "lstm_forward",
+    "lstm_step",
     "momentum_update",
     "pack_matrix",
     "pack_transposed",

@@ -76,16 +76,30 @@ FASTLM_INLINE float tanh_f32(float x)
     return copysignf(fabsf(x) > 20.0f ? 1.0f : result, x);
 }
 
+/* 1 / (1 + exp(-x)); where the exponential goes beyond all numbers it is infinite, and the result zero. */
+FASTLM_INLINE float sigmoid_f32(float x)
+{
+    return 1.0f / (1.0f + exp_f32(-x));
+}
+
+FASTLM_INLINE double sigmoid_f64(double x)
+{
+    return 1.0 / (1.0 + exp(-x));
+}
+
 #define REAL float
 #define NAMED(name) name##_f32
 #define REAL_EXP exp_f32
 #define REAL_TANH tanh_f32
+#define REAL_SIGMOID sigmoid_f32
 #define REAL_SQRT sqrtf
 #include "vector_rows.h"
+#include "gates_rows.h"
 #undef REAL
 #undef NAMED
 #undef REAL_EXP
 #undef REAL_TANH
+#undef REAL_SIGMOID
 #undef REAL_SQRT
 
 /* float64 is there for tight gradient checks, so it takes the exactness of libm and not its own speed. */
@@ -93,12 +107,15 @@ FASTLM_INLINE float tanh_f32(float x)
 #define NAMED(name) name##_f64
 #define REAL_EXP exp
 #define REAL_TANH tanh
+#define REAL_SIGMOID sigmoid_f64
 #define REAL_SQRT sqrt
 #include "vector_rows.h"
+#include "gates_rows.h"
 #undef REAL
 #undef NAMED
 #undef REAL_EXP
 #undef REAL_TANH
+#undef REAL_SIGMOID
 #undef REAL_SQRT
 
 #endif

@@ -55,6 +55,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     N, V, D, H, B, T, R, block = {**SIZES, **sizes}.values()
     W = kernels.PANEL_BYTES // np.dtype(dtype).itemsize
     P, PD, PH, K = (-(-size // width) for size, width in [(N, W), (D, W), (H, W), (V, block)])
+    PH3, PH4 = -(-3 * H // W), -(-4 * H // W)
     rng = np.random.default_rng(7)
 
     def real(*shape: int) -> np.ndarray:
@@ -71,6 +72,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     update = {"gradient": real(R, D), "rows": ids(R, V), "scale": 0.5, "learning_rate": 0.1}
     saved = {"exps": real(P, V, W), "shifts": real(P, K, W)}
     step = {"hidden": real(H), "inputs": real(H), "previous": real(H), "w_hh": real(H, H)}
+    carried = {"initial": real(B, H), "resets": resets}
     log_probs = {"log_probs": real(N), "log_norms": real(P, W)}
     output = {"hidden": real(P, H, W), "weight": real(V, H), "bias": real(V), "targets": targets}
     linear_weight = {"dweight": real(H, D), "dbias": real(H), "doutput": real(N, H), "inputs": real(PD, N, W)}
@@ -138,6 +140,54 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             {"overwritten": "dinputs dinitial", "strided": "dinputs dhidden hidden resets"},
         ),
         "elman_step": (step, {"overwritten": "hidden"}),
+        "gru_forward": (
+            {"hidden": real(T, B, H), "gates": real(T, B, 3 * H), "recurrent": real(T, B, H)}
+            | {"previous": real(T, B, H), **carried, "w_hh": real(PH3, H, W), "products": real(B, 3 * H)},
+            {
+                "overwritten": "hidden recurrent previous",
+                "updated": "gates",
+                "scratch": "products",
+                "strided": "hidden gates recurrent previous resets",
+            },
+        ),
+        "gru_backward": (
+            {"dgates": real(T, B, 3 * H), "dproducts": real(T, B, 3 * H), "dinitial": real(B, H)}
+            | {"dhidden": real(T, B, H), "gates": real(T, B, 3 * H), "recurrent": real(T, B, H)}
+            | {"previous": real(T, B, H), "resets": resets, "w_hh": real(PH, 3 * H, W)},
+            {
+                "overwritten": "dgates dproducts dinitial",
+                "strided": "dgates dproducts dhidden gates recurrent previous resets",
+            },
+        ),
+        "gru_step": (
+            {"hidden": real(H), "gates": real(3 * H), "previous": real(H), "w_hh": real(3 * H, H)}
+            | {"products": real(4, H)},
+            {"overwritten": "hidden", "updated": "gates", "scratch": "products"},
+        ),
+        "lstm_forward": (
+            {"hidden": real(T, B, H), "cell": real(T, B, H), "gates": real(T, B, 4 * H), "previous": real(T, B, H)}
+            | {"previous_cell": real(T, B, H), "initial": real(B, H), "initial_cell": real(B, H), "resets": resets}
+            | {"w_hh": real(PH4, H, W)},
+            {
+                "overwritten": "hidden cell previous previous_cell",
+                "updated": "gates",
+                "strided": "hidden cell gates previous previous_cell resets",
+            },
+        ),
+        "lstm_backward": (
+            {"dgates": real(T, B, 4 * H), "dinitial": real(B, H), "dinitial_cell": real(B, H)}
+            | {"dhidden": real(T, B, H), "gates": real(T, B, 4 * H), "cell": real(T, B, H)}
+            | {"previous_cell": real(T, B, H), "resets": resets, "w_hh": real(PH, 4 * H, W)},
+            {
+                "overwritten": "dgates dinitial dinitial_cell",
+                "strided": "dgates dhidden gates cell previous_cell resets",
+            },
+        ),
+        "lstm_step": (
+            {"hidden": real(H), "cell": real(H), "gates": real(4 * H), "previous": real(H), "previous_cell": real(H)}
+            | {"w_hh": real(4 * H, H)},
+            {"overwritten": "hidden cell", "updated": "gates"},
+        ),
         "softmax_forward": (
             log_probs | output | {"exps": real(block, W), "shifts": real(P, W)},
             {"overwritten": "log_probs log_norms", "scratch": "exps shifts", "longer": [("exps", 0)]},

@@ -102,7 +102,7 @@ def check_tanh(kernel: Kernel, N: int, H: int) -> None:
 def check_elman(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
     inputs, initial, w_hh, dhidden = draw(T, B, H), draw(B, H), draw(H, H), draw(H, B, T).T.copy()
     hidden, previous = poison(T, B, H), poison(T, B, H)
-    where = {"none": np.zeros((T, B)), "all": np.ones((T, B)), "some": draw(T, B) > 0.3}[resets].astype(np.uint8)
+    where = resets_of(resets, T, B)
 
     def loss() -> float:
         kernels.elman_forward(hidden, previous, inputs, initial, where, pack(w_hh.T))
@@ -115,6 +115,54 @@ def check_elman(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
     check_gradient(loss, inputs, dinputs)
     check_gradient(loss, initial, dinitial)
     check_gradient(loss, w_hh, dw_hh)
+
+
+def check_lstm(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
+    inputs, w_hh, dhidden = draw(T, B, 4 * H), draw(4 * H, H), draw(H, B, T).T.copy()
+    initial, initial_cell = draw(B, H), draw(B + 1, H)[1:].copy()
+    hidden, cell, previous, previous_cell = poison(4, T, B, H)
+    gates, where = inputs.copy(), resets_of(resets, T, B)
+
+    def loss() -> float:
+        gates[...] = inputs
+        kernels.lstm_forward(
+            hidden, cell, gates, previous, previous_cell, initial, initial_cell, where, pack(w_hh.T)
+        )  # fmt: skip
+        return float((dhidden * hidden).sum())
+
+    loss()
+    dgates, dinitial, dinitial_cell, dw_hh = poison(T, B, 4 * H), poison(B, H), poison(B, H), poison(4 * H, H)
+    kernel(dgates, dinitial, dinitial_cell, dhidden, gates, cell, previous_cell, where, pack(w_hh))
+    flat = dgates.reshape(-1, 4 * H)
+    kernels.linear_backward_weight(dw_hh, np.empty(0), flat, pack(previous.reshape(-1, H)), False)
+    check_gradient(loss, inputs, dgates)
+    check_gradient(loss, initial, dinitial)
+    check_gradient(loss, initial_cell, dinitial_cell)
+    check_gradient(loss, w_hh, dw_hh)
+
+
+def check_gru(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
+    inputs, initial, w_hh, dhidden = draw(T, B, 3 * H), draw(B, H), draw(3 * H, H), draw(H, B, T).T.copy()
+    hidden, recurrent, previous = poison(3, T, B, H)
+    gates, where = inputs.copy(), resets_of(resets, T, B)
+
+    def loss() -> float:
+        gates[...] = inputs
+        kernels.gru_forward(hidden, gates, recurrent, previous, initial, where, pack(w_hh.T), poison(B, 3 * H))
+        return float((dhidden * hidden).sum())
+
+    loss()
+    dgates, dproducts, dinitial, dw_hh = poison(T, B, 3 * H), poison(T, B, 3 * H), poison(B, H), poison(3 * H, H)
+    kernel(dgates, dproducts, dinitial, dhidden, gates, recurrent, previous, where, pack(w_hh))
+    flat = dproducts.reshape(-1, 3 * H)
+    kernels.linear_backward_weight(dw_hh, np.empty(0), flat, pack(previous.reshape(-1, H)), False)
+    check_gradient(loss, inputs, dgates)
+    check_gradient(loss, initial, dinitial)
+    check_gradient(loss, w_hh, dw_hh)
+
+
+def resets_of(kind: str, T: int, B: int) -> NDArray[np.uint8]:
+    return {"none": np.zeros((T, B)), "all": np.ones((T, B)), "some": draw(T, B) > 0.3}[kind].astype(np.uint8)
 
 
 class Output(OutputLayer):
@@ -177,6 +225,8 @@ CHECKS: dict[str, tuple[Callable[..., None], list[str], list[Any]]] = {
     "linear_backward_weight": (check_linear_weight, ["dweight", "dbias"], AFFINE),
     "tanh_backward": (check_tanh, ["dinputs"], ROWS),
     "elman_backward": (check_elman, ["dinputs", "dinitial"], SEQUENCES),
+    "gru_backward": (check_gru, ["dgates", "dproducts", "dinitial"], SEQUENCES),
+    "lstm_backward": (check_lstm, ["dgates", "dinitial", "dinitial_cell"], SEQUENCES),
     "softmax_forward_backward": (check_softmax, ["dhidden"], OUTPUTS),
     "softmax_backward_weight": (check_softmax_weight, ["dweight", "dbias"], OUTPUTS),
 }
