@@ -271,34 +271,46 @@ def nnlm_log_probs(
 def rnnlm_log_probs(
     inputs: ArrayLike,
     resets: ArrayLike,
-    initial: Array,
+    memory: Array,
     *,
     embeddings: Array,
-    input_weight: Array,
-    input_bias: Array,
-    w_hh: Array,
+    layers: Sequence[tuple[str, Array, Array, Array]],
     output_weight: Array,
     output_bias: Array,
+    residual: bool = False,
 ) -> tuple[Array, Array]:
     """Run the recurrent language model of Mikolov et al. (2010) over one chunk.
 
-    ``h_t = tanh(W_x e_t + W_h h_{t-1} + b)``, ``y_t = softmax(W_y h_t + b_y)``.
+    ``h_t = tanh(W_x e_t + W_h h_{t-1} + b)``, ``y_t = softmax(W_y h_t + b_y)``; or with other cells, and several.
 
     Parameters
     ----------
-    inputs, resets, initial
-        (T, B) ids, (T, B), and the state (B, H) before the chunk.
-    embeddings, input_weight, input_bias, w_hh, output_weight, output_bias
-        (V + 1, D), (H, D), (H,), (H, H), (V, H), (V,).
+    inputs, resets, memory
+        (T, B) ids, (T, B), and the state (L, S, B, H) before the chunk: for each layer the hidden state, and for an
+        LSTM the cell.
+    embeddings, output_weight, output_bias
+        (V + 1, D), (V, H), (V,).
+    layers
+        For each the cell, "elman", "gru" or "lstm", its w_xh, its bias and its w_hh.
+    residual
+        Whether what goes into a layer is added to what comes out of it, where both have one size.
 
     Returns
     -------
-    log_probs, state
-        (T, B, V) natural log-probabilities, and the state (B, H) after the chunk.
+    log_probs, memory
+        (T, B, V) natural log-probabilities, and the state after the chunk.
     """
-    x = linear_forward(embedding_forward(inputs, embeddings), input_weight, input_bias)
-    hidden = elman_forward(x, w_hh, initial, resets)
-    return log_softmax(linear_forward(hidden, output_weight, output_bias)), hidden[-1]
+    x, after = embedding_forward(inputs, embeddings), np.empty_like(memory)
+    for layer, (cell, w_xh, bias, w_hh) in enumerate(layers):
+        projected = linear_forward(x, w_xh, bias)
+        forward = {"elman": elman_forward, "gru": gru_forward, "lstm": lstm_forward}[cell]
+        states = forward(projected, w_hh, *memory[layer], resets)
+        hidden, *others = states if isinstance(states, tuple) else (states,)
+        after[layer, 0] = hidden[-1]
+        if cell == "lstm":
+            after[layer, 1] = others[0][-1]
+        x = hidden + x if residual and hidden.shape == x.shape else hidden
+    return log_softmax(linear_forward(x, output_weight, output_bias)), after
 
 
 # Optimizers: the value after one step for each of the gradients, which may be dense or sparse, also by turns.

@@ -160,22 +160,38 @@ def test_nnlm_is_bengios_formula_written_out_word_by_word(rng: np.random.Generat
         assert row == pytest.approx(np.log(scores / np.sum(scores)))
 
 
-def test_rnnlm_chunks_with_a_carried_state_equal_one_pass(rng: np.random.Generator) -> None:
-    sizes = {"embeddings": (7, 2), "input_weight": (3, 2), "input_bias": 3, "w_hh": (3, 3)}
-    sizes |= {"output_weight": (6, 3), "output_bias": 6}
-    parameters = {name: rng.normal(size=size) for name, size in sizes.items()}
-    inputs, resets, initial = rng.integers(0, 7, (5, 2)), np.array([[1, 1], *[[0, 0]] * 3, [0, 1]]), np.ones((2, 3))
+@pytest.mark.parametrize(("cell", "gates", "states"), [("elman", 1, 1), ("gru", 3, 1), ("lstm", 4, 2)])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_rnnlm_chunks_with_a_carried_state_equal_one_pass(
+    rng: np.random.Generator, cell: str, gates: int, states: int, num_layers: int
+) -> None:
+    sizes = [((3 * gates, 2 if layer == 0 else 3), (3 * gates,), (3 * gates, 3)) for layer in range(num_layers)]
+    layers = [(cell, *(rng.normal(size=size) for size in shapes)) for shapes in sizes]
+    table, weight, bias = rng.normal(size=(7, 2)), rng.normal(size=(6, 3)), rng.normal(size=6)
+    parameters = {"embeddings": table, "layers": layers, "output_weight": weight, "output_bias": bias}
+    inputs, resets = rng.integers(0, 7, (5, 2)), np.array([[1, 1], *[[0, 0]] * 3, [0, 1]])
+    initial = np.ones((num_layers, states, 2, 3))
     whole, last = reference.rnnlm_log_probs(inputs, resets, initial, **parameters)
     first, state = reference.rnnlm_log_probs(inputs[:3], resets[:3], initial, **parameters)
     second, state = reference.rnnlm_log_probs(inputs[3:], resets[3:], state, **parameters)
     assert np.array_equal(whole, np.concatenate([first, second]))
     assert np.array_equal(last, state)
     assert np.exp(whole).sum(axis=2) == pytest.approx(np.ones((5, 2)))
-    e = parameters["embeddings"][inputs[0, 0]]
-    hidden = np.tanh(parameters["input_weight"] @ e + parameters["input_bias"])
-    assert whole[0, 0] == pytest.approx(
-        reference.log_softmax(parameters["output_weight"] @ hidden + parameters["output_bias"])
-    )
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_rnnlm_is_mikolovs_formula(rng: np.random.Generator, residual: bool) -> None:
+    (w1, w2, u1, u2), (b1, b2) = rng.normal(size=(4, 3, 3)), rng.normal(size=(2, 3))
+    table, weight, bias = rng.normal(size=(7, 3)), rng.normal(size=(6, 3)), rng.normal(size=6)
+    log_probs, memory = reference.rnnlm_log_probs(
+        [[4]], [[0]], np.ones((2, 1, 1, 3)), embeddings=table, layers=[("elman", w1, b1, u1), ("elman", w2, b2, u2)],
+        output_weight=weight, output_bias=bias, residual=residual,
+    )  # fmt: skip
+    first = np.tanh(w1 @ table[4] + u1 @ np.ones(3) + b1)
+    below = first + residual * table[4]
+    second = np.tanh(w2 @ below + u2 @ np.ones(3) + b2)
+    assert memory[:, 0, 0] == pytest.approx(np.array([first, second]))
+    assert log_probs[0, 0] == pytest.approx(reference.log_softmax(weight @ (second + residual * below) + bias))
 
 
 def test_two_steps_of_each_optimizer_by_hand() -> None:

@@ -13,17 +13,15 @@ cdef extern from "vector.h" nogil:
         double* dgates, double* dcell, const double* dhidden, const double* carried, const double* gates,
         const double* cell, const double* previous_cell, Py_ssize_t n) noexcept
     void gru_row_f32(
-        float* hidden, float* gates, float* recurrent, const float* products, const float* previous,
-        Py_ssize_t n) noexcept
+        float* hidden, float* gates, const float* products, const float* previous, Py_ssize_t n) noexcept
     void gru_row_f64(
-        double* hidden, double* gates, double* recurrent, const double* products, const double* previous,
-        Py_ssize_t n) noexcept
+        double* hidden, double* gates, const double* products, const double* previous, Py_ssize_t n) noexcept
     void gru_gradient_f32(
         float* dgates, float* dproducts, float* carried, const float* dhidden, const float* gates,
-        const float* recurrent, const float* previous, Py_ssize_t n) noexcept
+        const float* products, const float* previous, Py_ssize_t n) noexcept
     void gru_gradient_f64(
         double* dgates, double* dproducts, double* carried, const double* dhidden, const double* gates,
-        const double* recurrent, const double* previous, Py_ssize_t n) noexcept
+        const double* products, const double* previous, Py_ssize_t n) noexcept
 
 
 cdef inline void lstm_row(
@@ -46,19 +44,19 @@ cdef inline void lstm_gradient(
 
 
 cdef inline void gru_row(
-    real* hidden, real* gates, real* recurrent, const real* products, const real* previous, Py_ssize_t n
+    real* hidden, real* gates, const real* products, const real* previous, Py_ssize_t n
 ) noexcept nogil:
     if real is float:
-        gru_row_f32(hidden, gates, recurrent, products, previous, n)
+        gru_row_f32(hidden, gates, products, previous, n)
     else:
-        gru_row_f64(hidden, gates, recurrent, products, previous, n)
+        gru_row_f64(hidden, gates, products, previous, n)
 
 
 cdef inline void gru_gradient(
-    real* dgates, real* dproducts, real* carried, const real* dhidden, const real* gates, const real* recurrent,
+    real* dgates, real* dproducts, real* carried, const real* dhidden, const real* gates, const real* products,
     const real* previous, Py_ssize_t n
 ) noexcept nogil:
     if real is float:
-        gru_gradient_f32(dgates, dproducts, carried, dhidden, gates, recurrent, previous, n)
+        gru_gradient_f32(dgates, dproducts, carried, dhidden, gates, products, previous, n)
     else:
-        gru_gradient_f64(dgates, dproducts, carried, dhidden, gates, recurrent, previous, n)
+        gru_gradient_f64(dgates, dproducts, carried, dhidden, gates, products, previous, n)

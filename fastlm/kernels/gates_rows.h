@@ -40,19 +40,17 @@ static void NAMED(lstm_gradient)(REAL *restrict dgates, REAL *restrict dcell, co
 }
 
 /* Gates (3n: reset, update, candidate) from what the input gives them, in place, and from the products of the
- * previous hidden layer (3n); then hidden. `recurrent` (n) keeps the product that the reset gate is for. */
+ * previous hidden layer (3n); then hidden. */
 FASTLM_CLONES FASTLM_UNUSED
-static void NAMED(gru_row)(REAL *restrict hidden, REAL *restrict gates, REAL *restrict recurrent,
-                           const REAL *restrict products, const REAL *restrict previous, ptrdiff_t n)
+static void NAMED(gru_row)(REAL *restrict hidden, REAL *restrict gates, const REAL *restrict products,
+                           const REAL *restrict previous, ptrdiff_t n)
 {
     const REAL *restrict reset = gates, *restrict update = gates + n;
     REAL *restrict candidate = gates + 2 * n;
     for (ptrdiff_t i = 0; i < 2 * n; i++)
         gates[i] = REAL_SIGMOID(gates[i] + products[i]);
-    for (ptrdiff_t i = 0; i < n; i++) {
-        recurrent[i] = products[2 * n + i];
+    for (ptrdiff_t i = 0; i < n; i++)
         candidate[i] = REAL_TANH(candidate[i] + reset[i] * products[2 * n + i]);
-    }
     for (ptrdiff_t i = 0; i < n; i++)
         hidden[i] = candidate[i] + update[i] * (previous[i] - candidate[i]);
 }
@@ -62,13 +60,13 @@ static void NAMED(gru_row)(REAL *restrict hidden, REAL *restrict gates, REAL *re
 FASTLM_CLONES FASTLM_UNUSED
 static void NAMED(gru_gradient)(REAL *restrict dgates, REAL *restrict dproducts, REAL *restrict carried,
                                 const REAL *restrict dhidden, const REAL *restrict gates,
-                                const REAL *restrict recurrent, const REAL *restrict previous, ptrdiff_t n)
+                                const REAL *restrict products, const REAL *restrict previous, ptrdiff_t n)
 {
     const REAL *restrict reset = gates, *restrict update = gates + n, *restrict candidate = gates + 2 * n;
     for (ptrdiff_t i = 0; i < n; i++) {
         REAL dh = dhidden[i] + carried[i];
         REAL dcandidate = dh * (1 - update[i]) * (1 - candidate[i] * candidate[i]);
-        REAL dreset = dcandidate * recurrent[i] * reset[i] * (1 - reset[i]);
+        REAL dreset = dcandidate * products[2 * n + i] * reset[i] * (1 - reset[i]);
         REAL dupdate = dh * (previous[i] - candidate[i]) * update[i] * (1 - update[i]);
         dgates[i] = dreset;
         dproducts[i] = dreset;

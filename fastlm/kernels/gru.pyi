@@ -8,12 +8,11 @@ _Real = TypeVar("_Real", np.float32, np.float64)
 def gru_forward(
     hidden: NDArray[_Real],
     gates: NDArray[_Real],
-    recurrent: NDArray[_Real],
+    products: NDArray[_Real],
     previous: NDArray[_Real],
     initial: NDArray[_Real],
     resets: NDArray[np.uint8],
     w_hh: NDArray[_Real],
-    products: NDArray[_Real],
 ) -> None: ...
 def gru_backward(
     dgates: NDArray[_Real],
@@ -21,7 +20,7 @@ def gru_backward(
     dinitial: NDArray[_Real],
     dhidden: NDArray[_Real],
     gates: NDArray[_Real],
-    recurrent: NDArray[_Real],
+    products: NDArray[_Real],
     previous: NDArray[_Real],
     resets: NDArray[np.uint8],
     w_hh: NDArray[_Real],
@@ -29,7 +28,7 @@ def gru_backward(
 def gru_step(
     hidden: NDArray[_Real],
     gates: NDArray[_Real],
+    products: NDArray[_Real],
     previous: NDArray[_Real],
     w_hh: NDArray[_Real],
-    products: NDArray[_Real],
 ) -> None: ...

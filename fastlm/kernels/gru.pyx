@@ -14,43 +14,40 @@ from fastlm.kernels.vector cimport add_matrix_vector
 
 
 def gru_forward(
-    real[:, :, :] hidden, real[:, :, :] gates, real[:, :, :] recurrent, real[:, :, :] previous,
-    const real[:, ::1] initial, const unsigned char[:, :] resets, const real[:, :, ::1] w_hh, real[:, ::1] products,
+    real[:, :, :] hidden, real[:, :, :] gates, real[:, :, :] products, real[:, :, :] previous,
+    const real[:, ::1] initial, const unsigned char[:, :] resets, const real[:, :, ::1] w_hh,
 ):
     """Run T steps of `hidden[t] = (1 - z) * n + z * previous[t]`.
 
-    r and z are sigmoids of their gates and their products, n = tanh(gate + r * product); products are
-    `previous[t] w_hh'`.
+    r and z are sigmoids of their gates and their products, n = tanh(gate + r * product).
 
     Parameters
     ----------
     hidden : (T, B, H), overwritten
     gates : (T, B, 3H), updated
         Before: the input projection W_x x_t + b of all steps. After: r, z and n.
-    recurrent : (T, B, H), overwritten
-        The products that r is multiplied with.
+    products : (T, B, 3H), overwritten
+        `previous[t] w_hh'`.
     previous : (T, B, H), overwritten
         `hidden[t - 1]` (`initial` at t = 0), or zero where `resets[t]` is set.
     initial : (B, H)
     resets : (T, B) uint8
     w_hh : (ceil(3H / W), H, W)
         w_hh (3H, H), as `pack_transposed` packs it.
-    products : (B, 3H), scratch
     """
     cdef Py_ssize_t T = hidden.shape[0], B = hidden.shape[1], H = hidden.shape[2], t, i
-    cdef Py_ssize_t previous_stride
+    cdef Py_ssize_t stride, previous_stride
     cdef size_t size = <size_t>H * sizeof(real)
-    check_sequence(recurrent, T, B, H)
+    check_sequence(previous, T, B, H)
     check_sequence(hidden, T, B, H)
     check_sequence(gates, T, B, 3 * H)
-    check_sequence(previous, T, B, H)
+    check_sequence(products, T, B, 3 * H)
     check_states(initial, resets, T, B, H)
     check_packed(w_hh, H, 3 * H)
-    if products.shape[0] != B or products.shape[1] != 3 * H:
-        raise ValueError(f"products has shape ({products.shape[0]}, {products.shape[1]}), expected ({B}, {3 * H})")
     if T == 0 or B == 0 or H == 0:
         return
     with nogil:
+        stride = row_stride(products)
         previous_stride = row_stride(previous)
         for t in range(T):
             for i in range(B):
@@ -61,15 +58,15 @@ def gru_forward(
                 else:
                     memcpy(&previous[t, i, 0], &hidden[t - 1, i, 0], size)
             multiply(
-                &products[0, 0], 3 * H, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], B, 3 * H, H, False)
+                &products[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], B, 3 * H, H,
+                False)
             for i in range(B):
-                gru_row(
-                    &hidden[t, i, 0], &gates[t, i, 0], &recurrent[t, i, 0], &products[i, 0], &previous[t, i, 0], H)
+                gru_row(&hidden[t, i, 0], &gates[t, i, 0], &products[t, i, 0], &previous[t, i, 0], H)
 
 
 def gru_backward(
     real[:, :, :] dgates, real[:, :, :] dproducts, real[:, ::1] dinitial, const real[:, :, :] dhidden,
-    const real[:, :, :] gates, const real[:, :, :] recurrent, const real[:, :, :] previous,
+    const real[:, :, :] gates, const real[:, :, :] products, const real[:, :, :] previous,
     const unsigned char[:, :] resets, const real[:, :, ::1] w_hh,
 ):
     """Propagate `dhidden` back through time to the input projections, the products and the initial state.
@@ -84,7 +81,7 @@ def gru_backward(
         Also what is carried from step to step.
     dhidden : (T, B, H)
         The gradient that reaches each step from above.
-    gates, recurrent, previous : (T, B, 3H), (T, B, H), (T, B, H)
+    gates, products, previous : (T, B, 3H), (T, B, 3H), (T, B, H)
         As `gru_forward` left them.
     resets : (T, B) uint8
     w_hh : (ceil(H / W), 3H, W)
@@ -97,7 +94,7 @@ def gru_backward(
     check_sequence(dgates, T, B, 3 * H)
     check_sequence(dproducts, T, B, 3 * H)
     check_sequence(gates, T, B, 3 * H)
-    check_sequence(recurrent, T, B, H)
+    check_sequence(products, T, B, 3 * H)
     check_states(dinitial, resets, T, B, H)
     check_packed(w_hh, 3 * H, H)
     if B == 0 or H == 0:
@@ -109,7 +106,7 @@ def gru_backward(
             for i in range(B):
                 gru_gradient(
                     &dgates[t, i, 0], &dproducts[t, i, 0], &dinitial[i, 0], &dhidden[t, i, 0], &gates[t, i, 0],
-                    &recurrent[t, i, 0], &previous[t, i, 0], H)
+                    &products[t, i, 0], &previous[t, i, 0], H)
             multiply(&dinitial[0, 0], H, &dproducts[t, 0, 0], stride, 1, 0, &w_hh[0, 0, 0], B, H, 3 * H, True)
             for i in range(B):
                 if resets[t, i]:
@@ -117,7 +114,7 @@ def gru_backward(
 
 
 def gru_step(
-    real[::1] hidden, real[::1] gates, const real[::1] previous, const real[:, ::1] w_hh, real[:, ::1] products
+    real[::1] hidden, real[::1] gates, real[::1] products, const real[::1] previous, const real[:, ::1] w_hh
 ):
     """Take one step for one sequence; nothing is packed.
 
@@ -126,23 +123,22 @@ def gru_step(
     hidden : (H,), overwritten
     gates : (3H,), updated
         As in `gru_forward`.
+    products : (3H,), overwritten
     previous : (H,)
     w_hh : (3H, H)
-    products : (4, H), scratch
-        The products of the three gates, and room for one of them.
     """
     cdef Py_ssize_t H = hidden.shape[0]
     if (
-        gates.shape[0] != 3 * H or previous.shape[0] != H or w_hh.shape[0] != 3 * H or w_hh.shape[1] != H
-        or products.shape[0] != 4 or products.shape[1] != H
+        gates.shape[0] != 3 * H or products.shape[0] != 3 * H or previous.shape[0] != H
+        or w_hh.shape[0] != 3 * H or w_hh.shape[1] != H
     ):
         raise ValueError(
-            f"hidden ({H},), gates ({gates.shape[0]},), previous ({previous.shape[0]},), w_hh ({w_hh.shape[0]}, "
-            f"{w_hh.shape[1]}) and products ({products.shape[0]}, {products.shape[1]}) do not fit: expected ({H},), "
-            f"({3 * H},), ({H},), ({3 * H}, {H}), (4, {H})")
+            f"hidden ({H},), gates ({gates.shape[0]},), products ({products.shape[0]},), previous "
+            f"({previous.shape[0]},) and w_hh ({w_hh.shape[0]}, {w_hh.shape[1]}) do not fit: expected ({H},), "
+            f"({3 * H},), ({3 * H},), ({H},), ({3 * H}, {H})")
     if H == 0:
         return
     with nogil:
-        memset(&products[0, 0], 0, <size_t>(3 * H) * sizeof(real))
-        add_matrix_vector(&products[0, 0], &w_hh[0, 0], &previous[0], 3 * H, H)
-        gru_row(&hidden[0], &gates[0], &products[3, 0], &products[0, 0], &previous[0], H)
+        memset(&products[0], 0, <size_t>(3 * H) * sizeof(real))
+        add_matrix_vector(&products[0], &w_hh[0, 0], &previous[0], 3 * H, H)
+        gru_row(&hidden[0], &gates[0], &products[0], &previous[0], H)

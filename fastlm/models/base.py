@@ -25,6 +25,7 @@ __all__ = ["CONTEXTS", "EVALUATION_ROWS", "LanguageModel", "NeuralModel"]
 State: TypeAlias = Any
 CONTEXTS = ("sentence", "continuous")
 DTYPES = ("float32", "float64")
+FLAGS = ("direct", "residual")
 MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
 EVALUATION_ROWS = 1024  # tokens that go through a network together when nothing has to be learned
 
@@ -181,12 +182,14 @@ class NeuralModel(LanguageModel):
 
     default_batch_size: ClassVar[int]
     default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"context": CONTEXTS, "dtype": DTYPES}
+    added_later: ClassVar[dict[str, Any]] = {}  # arguments that older files do not have, with what they mean there
 
     def __init__(self, vocabulary: Vocabulary, config: dict[str, Any], source: ParameterSource | None = None) -> None:
         if not isinstance(vocabulary, Vocabulary):
             raise ValueError(f"vocabulary must be a Vocabulary, got {type(vocabulary).__name__}; see Vocabulary.build")
         self.vocabulary = vocabulary
-        self.config = _checked(config)
+        self.config = _checked(config, self.choices)
         self.context = self.config["context"]
         self.dtype = np.dtype(self.config["dtype"])
         self.info: dict[str, Any] = {}
@@ -199,14 +202,15 @@ class NeuralModel(LanguageModel):
     @classmethod
     def from_contents(cls, contents: ModelContents) -> Self:
         """Build the model that a model file describes, over the file's own arrays."""
+        config = cls.added_later | contents.config
         try:
-            source = StoredParameters(contents.arrays, contents.config["dtype"])
-            model = cls(contents.vocabulary, **contents.config, source=source)
+            source = StoredParameters(contents.arrays, config["dtype"])
+            model = cls(contents.vocabulary, **config, source=source)
         except ModelFileError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the model file's config does not describe a {cls.__name__}: {error}") from error
-        if missing := model.config.keys() - contents.config.keys():
+        if missing := model.config.keys() - config.keys():
             raise ModelFileError(
                 f"the model file's config does not say {', '.join(sorted(missing))}, which a {cls.__name__} needs; "
                 "it was not written by fastlm, or is damaged"
@@ -302,16 +306,18 @@ class NeuralModel(LanguageModel):
         return ids.astype(np.int32)
 
 
-def _checked(config: dict[str, Any]) -> dict[str, Any]:
+def _checked(config: dict[str, Any], choices: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     """Return a constructor's arguments in the types that JSON has, or raise a ValueError that names a wrong one."""
     checked = dict(config)
-    for name, choices in (("context", CONTEXTS), ("dtype", DTYPES)):
-        checked[name] = str(config[name])
-        if checked[name] not in choices:
-            raise ValueError(f"{name} is {config[name]!r}, expected {' or '.join(map(repr, choices))}")
     for name, value in config.items():
-        if name.endswith(("_size", "_dim")):
+        if name in choices:
+            checked[name] = str(value)
+            if checked[name] not in choices[name]:
+                raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, choices[name]))}")
+        elif name.endswith(("_size", "_dim", "num_layers")):
             checked[name] = whole_number(name, value, minimum=1, maximum=MAX_SIZE)
+        elif name in FLAGS and not isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}, expected True or False")
     checked["seed"] = whole_number("seed", config["seed"], minimum=0)
     checked["dropout"] = real_number("dropout", config["dropout"])
     return checked

@@ -87,8 +87,6 @@ class NNLM(NeuralModel):
         dtype: str = "float32",
         source: ParameterSource | None = None,
     ) -> None:
-        if not isinstance(direct, bool):
-            raise ValueError(f"direct is {direct!r}, expected True or False")
         config = {
             "context_size": context_size,
             "embedding_dim": embedding_dim,

@@ -1,17 +1,18 @@
-"""The recurrent language model of Mikolov et al. (2010)."""
+"""The recurrent language model of Mikolov et al. (2010), with any number of Elman, GRU or LSTM layers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.models.base import EVALUATION_ROWS, NeuralModel
-from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
+from fastlm.nn.layers import Dropout, Embedding, Layer
 from fastlm.nn.outputs import Softmax
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.recurrent import CELLS, RecurrentStack
 from fastlm.nn.workspace import Workspace
 from fastlm.text.batches import Chunk, Streams
 from fastlm.text.corpus import Corpus
@@ -22,9 +23,21 @@ __all__ = ["RNNLM"]
 
 @dataclass(frozen=True, eq=False)
 class RecurrentState:
-    """The hidden layer after the text so far, (H,); read-only."""
+    """The text so far, in read-only arrays.
+
+    Attributes
+    ----------
+    hidden : (H,)
+        The uppermost layer's output: what the next word is predicted from.
+    memory : (L, S, H)
+        What each of the L layers goes on from: its hidden layer, and for an LSTM its cell.
+    """
 
     hidden: FloatArray
+    memory: FloatArray
+
+    def __post_init__(self) -> None:
+        self.hidden.flags.writeable = self.memory.flags.writeable = False
 
 
 class RNNLM(NeuralModel):
@@ -36,17 +49,25 @@ class RNNLM(NeuralModel):
         h_t = tanh(W_x e_t + W_h h_{t-1} + b)
         y_t = softmax(W_y h_t + b_y)                   the distribution of x_{t+1}
 
-    Trained with teacher forcing by truncated backpropagation through time: the text is read in chunks, and the
-    state is carried from chunk to chunk. No window: what is seen has no fixed length.
+    The second line is that of an Elman network; with gated cells it is that of `fastlm.nn.recurrent.GRU` or `LSTM`,
+    and with several layers each reads the hidden layer of the one below. Trained with teacher forcing by truncated
+    backpropagation through time: the text is read in chunks, and the state is carried from chunk to chunk. No window:
+    what is seen has no fixed length.
 
     Parameters
     ----------
     vocabulary : Vocabulary
+    cell : {"elman", "gru", "lstm"}
+        Elman (1990), Cho et al. (2014), or Hochreiter & Schmidhuber (1997).
+    num_layers : int
+        Recurrent layers, one on another.
     embedding_dim, hidden_size : int
         D and H.
+    residual : bool
+        Whether what goes into a layer is added to what comes out of it, where both have one size.
     dropout : float in [0, 1)
-        Rate on the embeddings and on the hidden layer's output, in training; a mask holds for a whole chunk
-        (Gal & Ghahramani 2016).
+        Rate on the embeddings, between layers and on the uppermost layer's output, in training; a mask holds for a
+        whole chunk (Gal & Ghahramani 2016).
     context : {"continuous", "sentence"}
         Whether the state runs on through `</s>`, or each sentence starts from `<s>` and a state of zero.
     seed : int
@@ -70,13 +91,18 @@ class RNNLM(NeuralModel):
     architecture = "rnnlm"
     default_batch_size = 20
     default_bptt_len = 35
+    choices: ClassVar = NeuralModel.choices | {"cell": tuple(CELLS)}
+    added_later: ClassVar = {"cell": "elman", "num_layers": 1, "residual": False}
 
     def __init__(
         self,
         vocabulary: Vocabulary,
         *,
+        cell: str = "elman",
+        num_layers: int = 1,
         embedding_dim: int = 256,
         hidden_size: int = 256,
+        residual: bool = False,
         dropout: float = 0.35,
         context: str = "continuous",
         seed: int = 1,
@@ -84,8 +110,11 @@ class RNNLM(NeuralModel):
         source: ParameterSource | None = None,
     ) -> None:
         config = {
+            "cell": cell,
+            "num_layers": num_layers,
             "embedding_dim": embedding_dim,
             "hidden_size": hidden_size,
+            "residual": residual,
             "dropout": dropout,
             "context": context,
             "seed": seed,
@@ -97,10 +126,19 @@ class RNNLM(NeuralModel):
         config, vocab_size = self.config, len(self.vocabulary)
         self.embedding = Embedding("embedding", vocab_size + 1, config["embedding_dim"], source)
         self.embedding_dropout = Dropout("embedding_dropout", config["dropout"])
-        self.recurrent = Elman("recurrent", config["embedding_dim"], config["hidden_size"], source)
-        self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
+        self.recurrent = RecurrentStack(
+            "recurrent",
+            config["embedding_dim"],
+            config["hidden_size"],
+            source,
+            cell=config["cell"],
+            num_layers=config["num_layers"],
+            residual=config["residual"],
+            dropout=config["dropout"],
+        )
+        self.output_dropout = Dropout("output_dropout", config["dropout"])
         self.output = Softmax("output", config["hidden_size"], vocab_size, source, self.vocabulary.counts)
-        return [self.embedding, self.embedding_dropout, self.recurrent, self.hidden_dropout, self.output]
+        return [self.embedding, self.recurrent, self.output]
 
     @property
     def carries_state(self) -> bool:
@@ -113,13 +151,18 @@ class RNNLM(NeuralModel):
         return self.embedding.weight.value
 
     def _hidden(
-        self, inputs: IntArray, resets: NDArray[np.uint8], initial: FloatArray, workspace: Workspace
+        self, inputs: IntArray, resets: NDArray[np.uint8], memory: FloatArray, workspace: Workspace
     ) -> FloatArray:
-        """Hidden layer at all steps, (T, B, H), for `inputs` (T, B) from `initial` (B, H)."""
+        """Return the uppermost hidden layer at all steps, (T, B, H), for `inputs` (T, B).
+
+        `memory` (L, S, B, H) is what the steps before have left, and becomes what these leave.
+        """
         steps = len(inputs)
         looked_up = self.embedding.forward(inputs.reshape(-1), workspace)
         e = self.embedding_dropout.forward(looked_up.reshape(steps, -1), workspace)
-        return self.recurrent.forward(e.reshape(*inputs.shape, -1), initial, resets, workspace)
+        hidden = self.recurrent.forward(e.reshape(*inputs.shape, -1), memory, resets, workspace)
+        self.recurrent.remember(memory, workspace)
+        return hidden
 
     def _backward(self, dhidden: FloatArray, workspace: Workspace) -> None:
         de = self.recurrent.backward(dhidden, workspace)
@@ -127,8 +170,9 @@ class RNNLM(NeuralModel):
         self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
 
     def _carried(self, num_streams: int, workspace: Workspace) -> FloatArray:
-        """Return the state (B, H) that one chunk leaves to the next; the first one finds zeros."""
-        return workspace.array("carried", (num_streams, self.config["hidden_size"]), fill=0)
+        """Return the memory (L, S, B, H) that one chunk leaves to the next; the first one finds zeros."""
+        num_layers, num_states, hidden_size = self.recurrent.memory_shape
+        return workspace.array("carried", (num_layers, num_states, num_streams, hidden_size), fill=0)
 
     def training_batches(
         self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
@@ -149,15 +193,13 @@ class RNNLM(NeuralModel):
     def loss_and_gradients(self, batch: Chunk, workspace: Workspace) -> tuple[float, int]:
         """Forward and backward pass of a chunk; the state is carried on in the workspace."""
         steps, num_streams = batch.inputs.shape
-        carried = self._carried(num_streams, workspace)
-        hidden = self._hidden(batch.inputs, batch.resets, carried, workspace)
-        carried[:] = hidden[-1]
-        h = self.hidden_dropout.forward(hidden.reshape(steps, -1), workspace)
+        hidden = self._hidden(batch.inputs, batch.resets, self._carried(num_streams, workspace), workspace)
+        h = self.output_dropout.forward(hidden.reshape(steps, -1), workspace)
         targets = batch.targets.reshape(-1)
         num_events = int(np.count_nonzero(targets >= 0))
         h = h.reshape(steps * num_streams, -1)
         loss, dh = self.output.loss_and_gradient(h, targets, 1.0 / max(1, num_events), workspace)
-        dh = self.hidden_dropout.backward(dh.reshape(steps, -1), workspace)
+        dh = self.output_dropout.backward(dh.reshape(steps, -1), workspace)
         self._backward(dh.reshape(hidden.shape), workspace)
         workspace.workers.finish()
         return loss, num_events
@@ -174,7 +216,6 @@ class RNNLM(NeuralModel):
         for chunk in self._streams(corpus, num_streams).chunks(length):
             carried = self._carried(chunk.inputs.shape[1], workspace)
             hidden = self._hidden(chunk.inputs, chunk.resets, carried, workspace)
-            carried[:] = hidden[-1]
             positions, targets = chunk.positions.reshape(-1), chunk.targets.reshape(-1)
             log_probs = self.output.target_log_probs(hidden.reshape(len(targets), -1), targets, workspace)
             events = targets >= 0
@@ -183,18 +224,16 @@ class RNNLM(NeuralModel):
     def start(self) -> RecurrentState:
         """Return the state at the beginning of a text: after `<s>`, or after a `</s>` with nothing before it."""
         begin = self.vocabulary.start_id if self.context == "sentence" else self.vocabulary.end_id
-        return self._step(np.zeros(self.config["hidden_size"], self.dtype), begin)
+        return self._step(np.zeros(self.recurrent.memory_shape, self.dtype), begin)
 
     def advance(self, state: RecurrentState, id: int) -> RecurrentState:
         """Return the state after one more word."""
         if self._check_id(id) == self.vocabulary.end_id and self.context == "sentence":
             return self.start()
-        return self._step(state.hidden, id)
+        return self._step(state.memory, id)
 
-    def _step(self, previous: FloatArray, id: int) -> RecurrentState:
-        hidden = self.recurrent.step(self.embeddings[id], previous)
-        hidden.flags.writeable = False
-        return RecurrentState(hidden)
+    def _step(self, memory: FloatArray, id: int) -> RecurrentState:
+        return RecurrentState(*self.recurrent.step(self.embeddings[id], memory))
 
     def log_probs(self, state: RecurrentState) -> FloatArray:
         """Natural log-probability of every next word, (V,)."""
@@ -215,9 +254,9 @@ class RNNLM(NeuralModel):
                 if self.context == "sentence":
                     resets[:, 0] = targets == self.vocabulary.end_id
                     inputs[resets == 1] = self.vocabulary.start_id
-                hidden = self._hidden(inputs, resets, state.hidden[np.newaxis], workspace)[:, 0]
+                memory = state.memory[:, :, np.newaxis].copy()
+                hidden = self._hidden(inputs, resets, memory, workspace)[:, 0]
                 before = np.concatenate([state.hidden[np.newaxis], hidden[:-1]])
                 log_probs[start : start + len(targets)] = self.output.target_log_probs(before, targets, workspace)
-                state = RecurrentState(hidden[-1].copy())
-                state.hidden.flags.writeable = False
+                state = RecurrentState(hidden[-1].copy(), memory[:, :, 0].copy())
         return log_probs, state

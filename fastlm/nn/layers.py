@@ -1,19 +1,18 @@
 """Layers: each has parameters, a forward pass, and a backward pass that follows it in the same workspace.
 
-Rows of a batch are written N; recurrent layers take (T, B, …) and are time-major.
+Rows of a batch are written N. Recurrent layers stand in `recurrent`, output layers in `outputs`.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastlm import kernels
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, Rows
-from fastlm.nn.products import affine, input_gradient, packed, packed_transposed, rows_worth_a_thread, weight_gradient
+from fastlm.nn.products import affine, input_gradient, weight_gradient
 from fastlm.nn.workspace import Workspace
 
-__all__ = ["Dropout", "Elman", "Embedding", "Layer", "Linear", "Tanh"]
+__all__ = ["Dropout", "Embedding", "Layer", "Linear", "Tanh"]
 
 
 class Layer:
@@ -155,76 +154,7 @@ class Dropout(Layer):
         return doutput
 
 
-class Elman(Layer):
-    """Simple recurrent layer, h_t = tanh(W_x x_t + W_h h_{t-1} + b) (Elman 1990; Mikolov et al. 2010).
-
-    Parameters
-    ----------
-    inputs, hidden_size : int
-    """
-
-    def __init__(self, name: str, inputs: int, hidden_size: int, source: ParameterSource) -> None:
-        self.w_xh = source.uniform(f"{name}.w_xh", (hidden_size, inputs), inputs**-0.5)
-        self.w_hh = source.uniform(f"{name}.w_hh", (hidden_size, hidden_size), hidden_size**-0.5)
-        self.bias = source.filled(f"{name}.bias", (hidden_size,))
-        self.hidden_size = hidden_size
-        super().__init__(name, [self.w_xh, self.w_hh, self.bias])
-
-    def forward(
-        self, inputs: FloatArray, initial: FloatArray, resets: NDArray[np.uint8], workspace: Workspace
-    ) -> FloatArray:
-        """Run over `inputs` (T, B, D) from `initial` (B, H); where `resets` (T, B), from zero: (T, B, H)."""
-        shape = (*inputs.shape[:2], self.hidden_size)
-        projected = workspace.array(f"{self.name}.projected", shape)
-        hidden = workspace.array(f"{self.name}.hidden", shape)
-        previous = workspace.array(f"{self.name}.previous", shape)
-        affine(_flat(projected), _flat(inputs), self.w_xh, self.bias, workspace)
-        w_hh = packed_transposed(self.w_hh.value, workspace)
-
-        def sequences(start: int, stop: int, worker: int) -> None:
-            batch = slice(start, stop)
-            kernels.elman_forward(
-                hidden[:, batch], previous[:, batch], projected[:, batch], initial[batch], resets[:, batch], w_hh
-            )
-
-        workspace.workers.share(sequences, shape[1], rows_worth_a_thread(len(hidden) * self.w_hh.value.size))
-        workspace.saved[self.name] = (inputs, hidden, previous, resets)
-        return hidden
-
-    def backward(self, dhidden: FloatArray, workspace: Workspace) -> FloatArray:
-        """Backpropagate `dhidden` (T, B, H) through time; return the gradient of the inputs, (T, B, D)."""
-        inputs, hidden, previous, resets = workspace.saved[self.name]
-        dprojected = workspace.array(f"{self.name}.dprojected", hidden.shape)
-        dinitial = workspace.array(f"{self.name}.dinitial", hidden.shape[1:])
-        dinputs = workspace.array(f"{self.name}.dinputs", inputs.shape)
-        w_hh = packed(self.w_hh.value, workspace)
-
-        def sequences(start: int, stop: int, worker: int) -> None:
-            batch = slice(start, stop)
-            kernels.elman_backward(
-                dprojected[:, batch], dinitial[batch], dhidden[:, batch], hidden[:, batch], resets[:, batch], w_hh
-            )
-
-        workspace.workers.share(sequences, hidden.shape[1], rows_worth_a_thread(len(hidden) * self.w_hh.value.size))
-        input_gradient(_flat(dinputs), _flat(dprojected), self.w_xh, workspace)
-        weight_gradient(_flat(dprojected), _flat(inputs), self.w_xh, self.bias, workspace)
-        weight_gradient(_flat(dprojected), _flat(previous), self.w_hh, None, workspace)
-        return dinputs
-
-    def step(self, inputs: FloatArray, previous: FloatArray) -> FloatArray:
-        """Take one step from `previous` (H,) with `inputs` (D,), outside any workspace: a new (H,)."""
-        projected = np.empty_like(previous)
-        hidden = np.empty_like(previous)
-        kernels.linear_forward_vector(projected, inputs, self.w_xh.value, self.bias.value)
-        kernels.elman_step(hidden, projected, previous, self.w_hh.value)
-        return hidden
-
-
 def check_ids(name: str, ids: IntArray, least: int, size: int) -> None:
     """Raise ValueError unless all ids are from `least` to `size` - 1: the kernels read and write where they say."""
     if len(ids) and not least <= ids.min() <= ids.max() < size:
         raise ValueError(f"{name} are from {ids.min()} to {ids.max()}, expected {least} to {size - 1}")
-
-
-def _flat(sequence: FloatArray) -> FloatArray:
-    return sequence.reshape(-1, sequence.shape[2])

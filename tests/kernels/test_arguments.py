@@ -72,7 +72,6 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     update = {"gradient": real(R, D), "rows": ids(R, V), "scale": 0.5, "learning_rate": 0.1}
     saved = {"exps": real(P, V, W), "shifts": real(P, K, W)}
     step = {"hidden": real(H), "inputs": real(H), "previous": real(H), "w_hh": real(H, H)}
-    carried = {"initial": real(B, H), "resets": resets}
     log_probs = {"log_probs": real(N), "log_norms": real(P, W)}
     output = {"hidden": real(P, H, W), "weight": real(V, H), "bias": real(V), "targets": targets}
     linear_weight = {"dweight": real(H, D), "dbias": real(H), "doutput": real(N, H), "inputs": real(PD, N, W)}
@@ -141,28 +140,27 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
         ),
         "elman_step": (step, {"overwritten": "hidden"}),
         "gru_forward": (
-            {"hidden": real(T, B, H), "gates": real(T, B, 3 * H), "recurrent": real(T, B, H)}
-            | {"previous": real(T, B, H), **carried, "w_hh": real(PH3, H, W), "products": real(B, 3 * H)},
+            {"hidden": real(T, B, H), "gates": real(T, B, 3 * H), "products": real(T, B, 3 * H)}
+            | {"previous": real(T, B, H), "initial": real(B, H), "resets": resets, "w_hh": real(PH3, H, W)},
             {
-                "overwritten": "hidden recurrent previous",
+                "overwritten": "hidden products previous",
                 "updated": "gates",
-                "scratch": "products",
-                "strided": "hidden gates recurrent previous resets",
+                "strided": "hidden gates products previous resets",
             },
         ),
         "gru_backward": (
             {"dgates": real(T, B, 3 * H), "dproducts": real(T, B, 3 * H), "dinitial": real(B, H)}
-            | {"dhidden": real(T, B, H), "gates": real(T, B, 3 * H), "recurrent": real(T, B, H)}
+            | {"dhidden": real(T, B, H), "gates": real(T, B, 3 * H), "products": real(T, B, 3 * H)}
             | {"previous": real(T, B, H), "resets": resets, "w_hh": real(PH, 3 * H, W)},
             {
                 "overwritten": "dgates dproducts dinitial",
-                "strided": "dgates dproducts dhidden gates recurrent previous resets",
+                "strided": "dgates dproducts dhidden gates products previous resets",
             },
         ),
         "gru_step": (
-            {"hidden": real(H), "gates": real(3 * H), "previous": real(H), "w_hh": real(3 * H, H)}
-            | {"products": real(4, H)},
-            {"overwritten": "hidden", "updated": "gates", "scratch": "products"},
+            {"hidden": real(H), "gates": real(3 * H), "products": real(3 * H), "previous": real(H)}
+            | {"w_hh": real(3 * H, H)},
+            {"overwritten": "hidden products", "updated": "gates"},
         ),
         "lstm_forward": (
             {"hidden": real(T, B, H), "cell": real(T, B, H), "gates": real(T, B, 4 * H), "previous": real(T, B, H)}

@@ -107,18 +107,17 @@ class LSTM(Sequence):
 class GRU(Sequence):
     num_gates = 3
     initial_names = ("initial",)
-    widths: ClassVar = {"hidden": 1, "recurrent": 1, "previous": 1, "dgates": 3, "dproducts": 3}
+    widths: ClassVar = {"hidden": 1, "products": 3, "previous": 1, "dgates": 3, "dproducts": 3}
 
     def run(self, part: slice = slice(None)) -> "GRU":
         """Run both directions for a part of the batch, in place."""
         kernels.gru_forward(
-            self.hidden[:, part], self.gates[:, part], self.recurrent[:, part], self.previous[:, part],
+            self.hidden[:, part], self.gates[:, part], self.products[:, part], self.previous[:, part],
             self.initial[part], self.resets[:, part], pack(self.w_hh.T),
-            np.full((len(self.initial[part]), len(self.w_hh)), np.nan, self.dtype),
         )  # fmt: skip
         kernels.gru_backward(
             self.dgates[:, part], self.dproducts[:, part], self.dinitial[part], self.dhidden[:, part],
-            self.gates[:, part], self.recurrent[:, part], self.previous[:, part], self.resets[:, part],
+            self.gates[:, part], self.products[:, part], self.previous[:, part], self.resets[:, part],
             pack(self.w_hh),
         )  # fmt: skip
         return self
@@ -136,8 +135,9 @@ class GRU(Sequence):
         """Take a step by itself and return pairs of its results and those of the sequence."""
         H = self.w_hh.shape[1]
         hidden, gates = np.full(H, np.nan, self.dtype), self.projected[t, b].copy()
-        kernels.gru_step(hidden, gates, self.previous[t, b], self.w_hh, np.full((4, H), np.nan, self.dtype))
-        return [(hidden, self.hidden[t, b]), (gates, self.gates[t, b])]
+        products = np.full(3 * H, np.nan, self.dtype)
+        kernels.gru_step(hidden, gates, products, self.previous[t, b], self.w_hh)
+        return [(hidden, self.hidden[t, b]), (gates, self.gates[t, b]), (products, self.products[t, b])]
 
 
 @pytest.fixture(params=[LSTM, GRU])

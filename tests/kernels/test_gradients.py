@@ -143,17 +143,17 @@ def check_lstm(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
 
 def check_gru(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
     inputs, initial, w_hh, dhidden = draw(T, B, 3 * H), draw(B, H), draw(3 * H, H), draw(H, B, T).T.copy()
-    hidden, recurrent, previous = poison(3, T, B, H)
+    hidden, previous, products = poison(T, B, H), poison(T, B, H), poison(T, B, 3 * H)
     gates, where = inputs.copy(), resets_of(resets, T, B)
 
     def loss() -> float:
         gates[...] = inputs
-        kernels.gru_forward(hidden, gates, recurrent, previous, initial, where, pack(w_hh.T), poison(B, 3 * H))
+        kernels.gru_forward(hidden, gates, products, previous, initial, where, pack(w_hh.T))
         return float((dhidden * hidden).sum())
 
     loss()
     dgates, dproducts, dinitial, dw_hh = poison(T, B, 3 * H), poison(T, B, 3 * H), poison(B, H), poison(3 * H, H)
-    kernel(dgates, dproducts, dinitial, dhidden, gates, recurrent, previous, where, pack(w_hh))
+    kernel(dgates, dproducts, dinitial, dhidden, gates, products, previous, where, pack(w_hh))
     flat = dproducts.reshape(-1, 3 * H)
     kernels.linear_backward_weight(dw_hh, np.empty(0), flat, pack(previous.reshape(-1, H)), False)
     check_gradient(loss, inputs, dgates)
