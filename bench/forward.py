@@ -7,7 +7,7 @@ from contenders import BPTT_LEN, VOCAB_SIZE, Setting, fastlm_model, zipf_ids
 from machine import print_row, seconds_a_call, spread
 
 WORDS_A_LINE = 9
-TOKENS = 8_000
+TOKENS = 16_000
 
 
 def print_use(settings: Sequence[Setting], rounds: int) -> None:

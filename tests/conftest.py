@@ -1,8 +1,16 @@
-"""What several test files need: small texts of our own."""
+"""What several test files need: small texts of our own, and threads that share little work or none."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np  # noqa: F401  # loads the BLAS that is to be held
 import pytest
+from threadpoolctl import threadpool_limits
+
+from fastlm.nn import products
+from fastlm.nn.parallel import Workers
 
 ENGLISH = """\
 the cat sat on the mat
@@ -72,3 +80,33 @@ def korean_file(tmp_path: Path, korean_lines: list[str]) -> Path:
 def write_lines(path: Path, lines: list[str]) -> Path:
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """Hold the oracles' products to one thread: on a busy machine those of BLAS wait for each other for seconds."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@pytest.fixture
+def fine_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each thread a share also of what is too little to be worth one."""
+    monkeypatch.setattr(products, "WORTH_A_THREAD", 1)
+
+
+@pytest.fixture
+def busy() -> Callable[[Workers], AbstractContextManager[None]]:
+    """Return what keeps the threads of workers busy for a time, so that all work is left to who calls."""
+
+    @contextmanager
+    def hold(workers: Workers) -> Iterator[None]:
+        ended = threading.Event()
+        for _ in range(workers.threads - 1):
+            workers._pool.submit(ended.wait, 30)
+        try:
+            yield
+        finally:
+            ended.set()
+
+    return hold

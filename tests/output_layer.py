@@ -1,10 +1,11 @@
-"""An output layer of the softmax kernels: all the arrays that they take, poisoned where nothing may be read."""
+"""An output layer of the softmax kernels: all the arrays that they take, between guards, and poisoned if not read."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import reference
+from guards import Guards
 
 from fastlm import kernels
 
@@ -18,11 +19,15 @@ class OutputLayer:
         self, N: int, V: int, H: int, block: int, dtype: type = np.float64, *, no_event: slice = slice(0)
     ) -> None:
         rng = np.random.default_rng(N + V + H)
-        self.hidden, self.weight = rng.normal(size=(N, H)).astype(dtype), rng.normal(size=(V, H)).astype(dtype)
-        self.bias, self.targets = rng.normal(size=V).astype(dtype), rng.integers(V, size=N).astype(np.int32)
+        self.guards = Guards()
+        around = self.guards.around
+        self.hidden, self.weight, self.bias = (
+            around(rng.normal(size=shape).astype(dtype)) for shape in [(N, H), (V, H), (V,)]
+        )
+        self.targets = rng.integers(V, size=N).astype(np.int32)
         self.targets[no_event] = -1
         self.block, self.factor, self.dtype = block, 0.25, dtype
-        self.dweight, self.dbias = np.ones((V, H), dtype), np.ones(V, dtype)
+        self.dweight, self.dbias = around(np.ones((V, H), dtype)), around(np.ones(V, dtype))
 
     @classmethod
     def of_logits(cls, logits: np.ndarray, targets: list[int] | np.ndarray, block: int) -> "OutputLayer":
@@ -50,10 +55,10 @@ class OutputLayer:
         return panels.transpose(0, 2, 1).reshape(-1, len(self.weight))[: len(self.hidden)]
 
     def poison(self, *shape: int) -> np.ndarray:
-        return np.full(shape, np.nan, self.dtype)
+        return self.guards.array(self.dtype, *shape)
 
     def forward(self) -> "OutputLayer":
-        panels = reference.pack(self.hidden.T)
+        panels = self.guards.around(reference.pack(self.hidden.T))
         P, _, W = panels.shape
         self.log_probs, self.log_norms = self.poison(len(self.hidden)), self.poison(P, W)
         kernels.softmax_forward(
@@ -63,7 +68,7 @@ class OutputLayer:
         return self
 
     def forward_backward(self, kernel: Kernel = kernels.softmax_forward_backward) -> "OutputLayer":
-        panels, V = reference.pack(self.hidden.T), len(self.weight)
+        panels, V = self.guards.around(reference.pack(self.hidden.T)), len(self.weight)
         P, H, W = panels.shape
         self.log_probs, self.log_norms = self.poison(len(self.hidden)), self.poison(P, W)
         self.dhidden = self.poison(*self.hidden.shape)
@@ -118,4 +123,5 @@ class OutputLayer:
         }
         for name, wanted in expected.items():
             np.testing.assert_allclose(getattr(self, name), wanted, tolerance, tolerance, err_msg=name)
+        self.guards.check()
         return self

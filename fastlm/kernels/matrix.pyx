@@ -29,8 +29,15 @@ cdef extern from "matrix.h" nogil:
         double* out, Py_ssize_t stride, const double* panels, Py_ssize_t depth, Py_ssize_t columns) noexcept
 
 
-# Set once, here, and read ever after. FASTLM_CPU_LEVEL holds it down, to try the code of a lesser CPU on a better one.
-cdef int LEVEL = min(matrix_level(), int(os.environ.get("FASTLM_CPU_LEVEL", "2")))
+def lower_level(int level):
+    """The CPU's level, or the lower one that FASTLM_CPU_LEVEL asks for, to try a lesser CPU's code on a better one."""
+    asked = os.environ.get("FASTLM_CPU_LEVEL", "2")
+    if asked not in ("0", "1", "2"):
+        raise ValueError(f"the environment variable FASTLM_CPU_LEVEL is {asked!r}, expected 0, 1 or 2, or none")
+    return min(level, int(asked))
+
+
+cdef int LEVEL = lower_level(matrix_level())  # set once, here, and only read ever after
 cpu_level = LEVEL
 
 

@@ -32,6 +32,7 @@ def softmax_forward_backward(
 def softmax_backward_weight(
     dweight: NDArray[_Real],
     dbias: NDArray[_Real],
+    squares: NDArray[np.float64],
     exps: NDArray[_Real],
     shifts: NDArray[_Real],
     log_norms: NDArray[_Real],

@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy, memset
 from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, pack, real, unpack_transposed
 from fastlm.kernels.vector cimport (
     add_matrix_vector, add_scaled, add_weighted_panel, exp_biased, exp_panel, max_biased, raise_shifts, row_sum,
-    scale_panel,
+    scale_panel, sum_squares,
 )
 
 cdef enum:
@@ -134,10 +134,10 @@ def softmax_forward_backward(
 
 
 def softmax_backward_weight(
-    real[:, ::1] dweight, real[::1] dbias, const real[:, :, ::1] exps, const real[:, :, ::1] shifts,
-    const real[:, ::1] log_norms, const real[:, ::1] hidden, const int[::1] targets, real[:, :, ::1] rows,
-    real[:, ::1] scales, real[:, ::1] lanes, double factor, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop,
-    bint accumulate,
+    real[:, ::1] dweight, real[::1] dbias, double[::1] squares, const real[:, :, ::1] exps,
+    const real[:, :, ::1] shifts, const real[:, ::1] log_norms, const real[:, ::1] hidden, const int[::1] targets,
+    real[:, :, ::1] rows, real[:, ::1] scales, real[:, ::1] lanes, double factor, Py_ssize_t block,
+    Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ):
     """Gradient of `-factor * sum(log_probs)` with respect to some blocks of the output table.
 
@@ -146,6 +146,8 @@ def softmax_backward_weight(
     dweight : (V, H), added to if `accumulate`, else overwritten
         Only the rows of the blocks from `start` to `stop` are touched: threads take different blocks.
     dbias : (V,), likewise
+    squares : (K,), overwritten
+        Sum of the squares of a block's elements of dweight, while they are in the cache.
     exps : (P, V, W)
     shifts : (P, K, W)
     log_norms : (P, W)
@@ -155,6 +157,7 @@ def softmax_backward_weight(
     targets : (N,) int32
     rows : (ceil(H / W), P W, W), scratch
     scales : (2, P W), scratch
+        Both as a call for other blocks left them, whose scaled rows are used again, or scales[0] filled with NaN.
     lanes : (block, W / 2), scratch
     factor, block
         As in `softmax_forward_backward`.
@@ -167,6 +170,8 @@ def softmax_backward_weight(
     cdef size_t scales_size = <size_t>(P * W) * sizeof(real)
     check_saved(N, V, exps, shifts, log_norms, block)
     check_weight_arguments(N, H, V, P, W, block, dweight, dbias, targets, rows, scales, lanes)
+    if squares.shape[0] != K:
+        raise ValueError(f"squares has shape ({squares.shape[0]},), expected ({K},): one for each block")
     if not 0 <= start <= stop <= K:
         raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start <= stop <= {K} blocks")
     if N == 0 or V == 0 or H == 0:
@@ -180,7 +185,7 @@ def softmax_backward_weight(
                     scales[1, p * W + i] = (
                         <real>(factor * exp(shifts[p, k, i] - log_norms[p, i]))
                         if p * W + i < N and targets[p * W + i] >= 0 else 0)
-            if k == start or memcmp(&scales[0, 0], &scales[1, 0], scales_size) != 0:  # shifts rarely change
+            if memcmp(&scales[0, 0], &scales[1, 0], scales_size) != 0:  # seldom: shifts rarely change
                 memcpy(&scales[0, 0], &scales[1, 0], scales_size)
                 pack(&rows[0, 0, 0], &hidden[0, 0], H, &scales[0, 0], N, H, P * W)
             memset(&lanes[0, 0], 0, <size_t>(size * (W // 2)) * sizeof(real))
@@ -194,6 +199,7 @@ def softmax_backward_weight(
                 if first <= targets[i] < first + size:
                     add_scaled(&dweight[targets[i], 0], -<real>factor, &hidden[i, 0], H)
                     dbias[targets[i]] -= <real>factor
+            squares[k] = sum_squares(&dweight[first, 0], size * H)
 
 
 def softmax_log_probs(

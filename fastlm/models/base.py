@@ -4,6 +4,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -14,6 +16,7 @@ from fastlm.inference import evaluation, generation, similarity, tokens
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.nn.layers import Layer
+from fastlm.nn.outputs import Softmax
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, RandomParameters, StoredParameters
 from fastlm.nn.workspace import Workspace
@@ -27,7 +30,7 @@ CONTEXTS = ("sentence", "continuous")
 DTYPES = ("float32", "float64")
 FLAGS = ("direct", "residual")
 MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
-EVALUATION_ROWS = 1024  # tokens that go through a network together when nothing has to be learned
+EVALUATION_ROWS = 2048  # tokens that go through a network together when nothing has to be learned
 
 
 class LanguageModel(ABC):
@@ -166,6 +169,27 @@ class LanguageModel(ABC):
         return similarity.similar(self, word, k)
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What the output layer sees of some tokens of a corpus.
+
+    Attributes
+    ----------
+    positions : (N,) int64
+        Of the tokens in the corpus.
+    targets : (N,) int32
+        The tokens; negative where there is none.
+    features : (N, H)
+    workspace : Workspace
+        Where the features lie.
+    """
+
+    positions: NDArray[np.int64]
+    targets: IntArray
+    features: FloatArray
+    workspace: Workspace
+
+
 class NeuralModel(LanguageModel):
     """A language model of layers, trained by gradients.
 
@@ -180,6 +204,7 @@ class NeuralModel(LanguageModel):
         None draws new parameters from the seed.
     """
 
+    output: Softmax
     default_batch_size: ClassVar[int]
     default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"context": CONTEXTS, "dtype": DTYPES}
@@ -278,18 +303,32 @@ class NeuralModel(LanguageModel):
         check_vocabulary(corpus, self.vocabulary)
         log_probs = np.empty(corpus.num_tokens)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
-            workspace = Workspace(self.dtype, active)
-            for positions, values in self._target_log_probs(corpus, num_streams, workspace):
+            workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
+            for positions, values in self._scored(self._features_of(corpus, num_streams, workspaces)):
                 log_probs[positions] = values
                 if progress is not None:
                     progress(len(positions))
         return log_probs
 
     @abstractmethod
-    def _target_log_probs(
-        self, corpus: Corpus, num_streams: int, workspace: Workspace
-    ) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
-        """Yield positions in the corpus and the log-probabilities there, until all are done."""
+    def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
+        """Yield, for a batch of tokens after the other, what the output layer sees of them."""
+
+    def _scored(self, batches: Iterator[Batch]) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+        """Yield positions in the corpus and the log-probabilities there.
+
+        The output layer works one batch behind, so that the threads have it to do while the next one's features are
+        made: that is why batches take turns between two workspaces.
+        """
+        waiting: tuple[Batch, FloatArray] | None = None
+        for batch in batches:
+            batch.workspace.workers.finish()
+            if waiting is not None:
+                yield _events(*waiting)
+            waiting = batch, self.output.target_log_probs(batch.features, batch.targets, batch.workspace, defer=True)
+        if waiting is not None:
+            waiting[0].workspace.workers.finish()
+            yield _events(*waiting)
 
     def _check_id(self, id: int) -> int:
         if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
@@ -304,6 +343,11 @@ class NeuralModel(LanguageModel):
             self._check_id(int(ids.min()))
             self._check_id(int(ids.max()))
         return ids.astype(np.int32)
+
+
+def _events(batch: Batch, log_probs: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+    events = batch.targets >= 0
+    return batch.positions[events], log_probs[events]
 
 
 def _checked(config: dict[str, Any], choices: dict[str, tuple[str, ...]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.models.base import EVALUATION_ROWS, NeuralModel
+from fastlm.models.base import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
 from fastlm.nn.outputs import Softmax
 from fastlm.nn.parallel import Workers
@@ -167,11 +167,10 @@ class NNLM(NeuralModel):
     def _windows(self, corpus: Corpus, order: NDArray[np.int64] | None = None) -> Windows:
         return Windows(corpus, self.config["context_size"], sentence=self.context == "sentence", order=order)
 
-    def _target_log_probs(
-        self, corpus: Corpus, num_streams: int, workspace: Workspace
-    ) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
-        for windows, targets, positions in self._windows(corpus).batches(EVALUATION_ROWS):
-            yield positions, self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
+    def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
+        batches = self._windows(corpus).batches(EVALUATION_ROWS)
+        for workspace, (windows, targets, positions) in zip(workspaces, batches, strict=False):
+            yield Batch(positions, targets, self._features(windows, workspace), workspace)
 
     def start(self) -> Window:
         """Return the state at the beginning of a text: nothing but `<s>`, or nothing but `</s>`."""

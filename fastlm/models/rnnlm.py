@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.models.base import EVALUATION_ROWS, NeuralModel
+from fastlm.models.base import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.nn.layers import Dropout, Embedding, Layer
 from fastlm.nn.outputs import Softmax
 from fastlm.nn.parallel import Workers
@@ -169,10 +169,14 @@ class RNNLM(NeuralModel):
         de = self.embedding_dropout.backward(de.reshape(len(de), -1), workspace)
         self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
 
-    def _carried(self, num_streams: int, workspace: Workspace) -> FloatArray:
-        """Return the memory (L, S, B, H) that one chunk leaves to the next; the first one finds zeros."""
+    def _memory_shape(self, num_streams: int) -> tuple[int, int, int, int]:
+        """Return (L, S, B, H)."""
         num_layers, num_states, hidden_size = self.recurrent.memory_shape
-        return workspace.array("carried", (num_layers, num_states, num_streams, hidden_size), fill=0)
+        return num_layers, num_states, num_streams, hidden_size
+
+    def _carried(self, num_streams: int, workspace: Workspace) -> FloatArray:
+        """Return the memory that one chunk leaves to the next; the first one finds zeros."""
+        return workspace.array("carried", self._memory_shape(num_streams), fill=0)
 
     def training_batches(
         self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
@@ -209,17 +213,13 @@ class RNNLM(NeuralModel):
             return Streams.sentences(corpus, num_streams, order=order)
         return Streams.continuous(corpus, num_streams)
 
-    def _target_log_probs(
-        self, corpus: Corpus, num_streams: int, workspace: Workspace
-    ) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
-        length = max(1, EVALUATION_ROWS // num_streams)
-        for chunk in self._streams(corpus, num_streams).chunks(length):
-            carried = self._carried(chunk.inputs.shape[1], workspace)
-            hidden = self._hidden(chunk.inputs, chunk.resets, carried, workspace)
-            positions, targets = chunk.positions.reshape(-1), chunk.targets.reshape(-1)
-            log_probs = self.output.target_log_probs(hidden.reshape(len(targets), -1), targets, workspace)
-            events = targets >= 0
-            yield positions[events], log_probs[events]
+    def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
+        chunks = self._streams(corpus, num_streams).chunks(max(1, EVALUATION_ROWS // num_streams))
+        memory = np.zeros(self._memory_shape(num_streams), self.dtype)
+        for workspace, chunk in zip(workspaces, chunks, strict=False):
+            hidden = self._hidden(chunk.inputs, chunk.resets, memory, workspace)
+            targets = chunk.targets.reshape(-1)
+            yield Batch(chunk.positions.reshape(-1), targets, hidden.reshape(len(targets), -1), workspace)
 
     def start(self) -> RecurrentState:
         """Return the state at the beginning of a text: after `<s>`, or after a `</s>` with nothing before it."""

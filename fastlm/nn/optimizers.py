@@ -32,7 +32,11 @@ ELEMENTS = 1 << 17  # of a gradient in a block of work
 def gradient_norm(parameters: Sequence[Parameter], workers: Workers) -> float:
     """Global L2 norm of all gradients together (Pascanu et al. 2013)."""
     pieces: list[FloatArray] = []
+    known: list[float] = []
     for parameter in parameters:
+        if parameter.gradient_squares is not None:
+            known.extend(parameter.gradient_squares)
+            continue
         values = parameter.gradient_rows().values
         pieces += [values[start:stop] for start, stop in _row_blocks(values)]
     squares = np.zeros(len(pieces))
@@ -42,7 +46,7 @@ def gradient_norm(parameters: Sequence[Parameter], workers: Workers) -> float:
             squares[i] = kernels.squared_norm(pieces[i])
 
     workers.run(norms, even_blocks(len(pieces), 4))
-    return math.sqrt(math.fsum(squares))
+    return math.sqrt(math.fsum([*known, *squares]))
 
 
 class Optimizer(ABC):

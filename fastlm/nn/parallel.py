@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Block", "Workers", "available_cores", "even_blocks"]
+__all__ = ["Block", "Workers", "available_cores", "even_blocks", "tapering_blocks"]
 
 MAX_THREADS = 1024  # each has scratch memory of its own
 
@@ -35,6 +35,25 @@ def even_blocks(size: int, at_most: int) -> list[Block]:
     count = math.ceil(size / at_most)
     count += count % 2 if count > 1 else 0
     return [(size * i // count, size * (i + 1) // count) for i in range(count)]
+
+
+def tapering_blocks(size: int, at_least: int, threads: int) -> list[Block]:
+    """Cut `range(size)` into blocks for threads that come and go: each half of a thread's share of what is left.
+
+    Guided self-scheduling (Polychronopoulos & Kuck 1987): large blocks first, and small ones to end together.
+
+    Examples
+    --------
+    >>> tapering_blocks(12, 2, threads=2)
+    [(0, 3), (3, 5), (5, 7), (7, 9), (9, 12)]
+    """
+    blocks, start = [], 0
+    while start < size:
+        stop = start + max(at_least, (size - start) // (2 * threads))
+        stop = size if size - stop < at_least else stop
+        blocks.append((start, stop))
+        start = stop
+    return blocks
 
 
 def available_cores(control_group: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -90,19 +109,26 @@ class Workers:
             self._pool = None
             self._deferred.clear()
 
-    def share(self, task: Task, size: int, at_least: int, *, pieces: int = 1, defer: bool = False) -> None:
-        """Run `task` over `range(size)` in equal blocks, `pieces` for each thread, with `at_least` in a block.
+    def share(self, task: Task, size: int, at_least: int) -> None:
+        """Run `task` over `range(size)` in one block for each thread, with `at_least` in a block.
 
-        For work of which every item gives the same result in whatever block it falls. With `defer` it is only begun:
-        threads that have nothing to do take its blocks until `finish` is called, and what it reads and writes must be
+        For work of which every item gives the same result in whatever block it falls.
+        """
+        busy = any(job.queue for job in self._deferred)  # then the other threads have enough to do
+        count = 1 if busy else max(1, min(self.threads, size // at_least))
+        self.run(task, [(size * i // count, size * (i + 1) // count) for i in range(count)])
+
+    def defer(self, task: Task, size: int, at_least: int) -> None:
+        """Begin `task` over `range(size)`, as `share` would run it.
+
+        Threads that have nothing to do take blocks of it until `finish` is called. What it reads and writes must be
         left alone until then.
         """
-        count = max(1, min(self.threads * pieces if self.threads > 1 else 1, size // at_least))
-        blocks = [(size * i // count, size * (i + 1) // count) for i in range(count)]
-        if defer and self._pool is not None:
-            self._deferred.append(_Job(self._pool, task, blocks, self.threads - 1))
+        if self._pool is None:
+            self.run(task, [(0, size)])
         else:
-            self.run(task, blocks)
+            blocks = tapering_blocks(size, at_least, self.threads)
+            self._deferred.append(_Job(self._pool, task, blocks, self.threads - 1))
 
     def finish(self) -> None:
         """Return when all that was deferred is done; what is left of it is done here, too."""

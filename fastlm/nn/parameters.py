@@ -43,13 +43,17 @@ class Parameter:
     ----------
     gradient : array like `value`, Rows, or None
         None outside training, and where nothing has been added in this step.
+    gradient_squares : array or None
+        Sums of the squares of all parts of the gradient, where the last layer that added to it has made them.
     """
 
     def __init__(self, name: str, value: FloatArray) -> None:
         self.name = name
         self.value = value
         self.gradient: FloatArray | Rows | None = None
+        self.gradient_squares: NDArray[np.float64] | None = None
         self._buffer: FloatArray | None = None
+        self._row_ids: IntArray | None = None
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, {self.value.dtype}{list(self.value.shape)})"
@@ -66,6 +70,7 @@ class Parameter:
 
     def dense_gradient(self) -> tuple[FloatArray, bool]:
         """Return the array for a dense gradient, and whether to add to it: at its first use it holds anything."""
+        self.gradient_squares = None
         if isinstance(self.gradient, Rows):
             raise TypeError(f"{self.name} has a row-sparse gradient in this step, expected a dense one or none")
         if self.gradient is not None:
@@ -77,11 +82,11 @@ class Parameter:
 
     def clear_gradient(self) -> None:
         """Forget the gradient, but keep its memory for the next step."""
-        self.gradient = None
+        self.gradient = self.gradient_squares = None
 
     def release_gradient(self) -> None:
         """Forget the gradient and give its memory back."""
-        self.gradient = self._buffer = None
+        self.gradient = self.gradient_squares = self._buffer = None
 
     def gradient_rows(self) -> Rows:
         """Return the gradient in the one form that the update kernels take, ids and their rows."""
@@ -90,7 +95,9 @@ class Parameter:
         if self.gradient is None:
             return Rows(np.empty(0, np.int32), np.empty((0, self.matrix.shape[1]), self.value.dtype))
         rows = np.atleast_2d(self.gradient)
-        return Rows(np.arange(len(rows), dtype=np.int32), rows)
+        if self._row_ids is None:
+            self._row_ids = np.arange(len(rows), dtype=np.int32)
+        return Rows(self._row_ids, rows)
 
 
 class ParameterSource(ABC):

@@ -21,7 +21,7 @@ __all__ = [
     "weight_gradient",
 ]
 
-WORTH_A_THREAD = 20_000_000  # multiply-adds: waking a thread takes as long as a tenth of these
+WORTH_A_THREAD = 10_000_000  # multiply-adds: waking a thread takes about as long as these
 
 
 def rows_worth_a_thread(multiply_adds: int) -> int:
@@ -91,4 +91,4 @@ def weight_gradient(
             dweight[start:stop], dbias[start:stop], doutput[:, start:stop], panels, accumulate
         )
 
-    workspace.workers.share(outputs, len(dweight), rows_worth_a_thread(inputs.size), defer=True)
+    workspace.workers.defer(outputs, len(dweight), rows_worth_a_thread(inputs.size))

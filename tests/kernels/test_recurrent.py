@@ -1,10 +1,13 @@
 """The Elman network through time against its oracle, whole, in slices of the batch, and step by step."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference import pack
 
 from fastlm import kernels
@@ -94,6 +97,19 @@ def test_slices_of_the_batch_give_the_bytes_of_the_whole(shape: tuple[int, int, 
         assert_same(shared.cut(part).run(), whole.cut(part))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 40), st.one_of(st.integers(1, 70), st.integers(250, 270))),
+    bounds=st.lists(st.integers(0, 40), max_size=5),
+    dtype=st.sampled_from(list(TOLERANCES)),
+)
+def test_a_batch_may_be_cut_anywhere(shape: tuple[int, int, int], bounds: list[int], dtype: type) -> None:
+    whole, shared = Sequence(*shape, dtype).run(), Sequence(*shape, dtype)
+    for start, stop in pairwise(sorted([0, *bounds, 40])):
+        shared.run(slice(start, stop))
+    assert_same(shared, whole)
+
+
 def assert_same(one: Sequence, other: Sequence) -> None:
     for result, expected in zip(one.results(), other.results(), strict=True):
         assert result.tobytes() == expected.tobytes()
@@ -108,12 +124,19 @@ def test_threads_that_share_the_batch_give_the_same_bytes(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
-def test_a_slice_writes_nothing_outside_itself(dtype: type) -> None:
-    sequence = Sequence(3, 5, 4, dtype).run(slice(1, 3))
+@pytest.mark.parametrize("H", [4, 31, 33, 257])
+@pytest.mark.parametrize("part", [slice(1, 3), slice(2, 17), slice(0, 15), slice(19, 20)], ids=str)
+def test_a_slice_reads_and_writes_nothing_outside_itself(part: slice, H: int, dtype: type) -> None:
+    sequence, whole = Sequence(3, 20, H, dtype), Sequence(3, 20, H, dtype).run()
+    outside = np.delete(np.arange(20), np.arange(20)[part])
+    for name in ("inputs", "dhidden", "initial"):
+        array = getattr(sequence, name)
+        array[(slice(None), outside) if array.ndim == 3 else outside] = np.nan
+    sequence.run(part)
+    assert_same(sequence.cut(part), whole.cut(part))
     for array in (sequence.hidden, sequence.previous, sequence.dinputs):
-        assert np.isfinite(array[:, 1:3]).all()
-        assert np.isnan(array[:, [0, 3, 4]]).all()
-    assert np.isnan(sequence.dinitial[[0, 3, 4]]).all()
+        assert np.isnan(array[:, outside]).all()
+    assert np.isnan(sequence.dinitial[outside]).all()
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)

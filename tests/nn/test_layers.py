@@ -178,6 +178,7 @@ def test_dropout_rates(rate: float) -> None:
 # Threads
 
 
+@pytest.mark.usefixtures("fine_shares")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_linear_gives_the_same_bytes_for_any_number_of_threads(make_workspace: Make, dtype: type) -> None:
     layer = Linear("hidden", 33, 201, RandomParameters(1, dtype))
@@ -188,5 +189,6 @@ def test_linear_gives_the_same_bytes_for_any_number_of_threads(make_workspace: M
         clear(layer)
         output = layer.forward(inputs, workspace).tobytes()
         dinputs = layer.backward(doutput, workspace).tobytes()
+        workspace.workers.finish()
         results.add((output, dinputs, *(p.gradient.tobytes() for p in layer.parameters)))
     assert len(results) == 1

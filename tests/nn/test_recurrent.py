@@ -151,6 +151,7 @@ def test_forget_gates_begin_open() -> None:
     assert layer.bias.value.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
 
 
+@pytest.mark.usefixtures("fine_shares")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_any_number_of_threads_gives_the_same_bytes(make_workspace: Make, cell: str, dtype: type) -> None:
     case = Case(cell, (12, 31, 130, 130), dtype, layers=2, residual=True, dropout=0.3)

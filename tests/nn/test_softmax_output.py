@@ -1,6 +1,7 @@
 """The full softmax against its oracle, in one part and in many, on one thread and on many."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import reference
 from gradcheck import check_gradient
 
 from fastlm.nn.outputs import Softmax, softmax
+from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import RandomParameters
 from fastlm.nn.workspace import Workspace
 
 Make = Callable[..., Workspace]
+Busy = Callable[[Workers], AbstractContextManager[None]]
 SHAPES = [(1, 1, 2), (1, 3, 5), (7, 1, 11), (5, 4, 1025), (140, 7, 2053)]  # N, H, V
 
 
@@ -129,6 +132,7 @@ def test_the_same_bytes_for_any_number_of_threads(
             parameter.clear_gradient()
         workspace = make_workspace(dtype, threads=threads)
         loss, dhidden = layer.loss_and_gradient(hidden, targets, 1 / 301, workspace)
+        workspace.workers.finish()
         chosen = layer.target_log_probs(hidden, targets, workspace)
         gradients = [p.gradient.tobytes() for p in layer.parameters]
         results.add((loss, dhidden.tobytes(), chosen.tobytes(), *gradients))
@@ -138,9 +142,11 @@ def test_the_same_bytes_for_any_number_of_threads(
 @pytest.mark.parametrize("largest", [1, 33, 64, 100])  # rows at a time, before they are rounded to panels
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("N", [1, 33, 66, 200, 301])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_turns_give_what_one_turn_gives(
-    make_workspace: Make, monkeypatch: pytest.MonkeyPatch, N: int, dtype: type, largest: int
+    make_workspace: Make, monkeypatch: pytest.MonkeyPatch, busy: Busy, threads: int, N: int, dtype: type, largest: int
 ) -> None:
+    """Also where all that can be put off is put off, because the other threads are busy."""
     V, calls = 253, []
     layer, hidden, targets = make(N, 13, V, dtype)
     one = make_workspace(dtype)
@@ -154,8 +160,10 @@ def test_turns_give_what_one_turn_gives(
     monkeypatch.setattr(softmax, "LARGEST", largest * V)
     some_rows = layer._some_rows
     monkeypatch.setattr(layer, "_some_rows", lambda *given: calls.append(len(given[1])) or some_rows(*given))
-    many = make_workspace(dtype)
-    loss_of_turns, dhidden_of_turns = layer.loss_and_gradient(hidden, targets, 1 / N, many)
+    many = make_workspace(dtype, threads=threads)
+    with busy(many.workers):
+        loss_of_turns, dhidden_of_turns = layer.loss_and_gradient(hidden, targets, 1 / N, many)
+        many.workers.finish()
     width = 128 // hidden.itemsize
     assert sum(calls) == N
     assert all(rows % width == 0 for rows in calls[:-1])

@@ -12,6 +12,7 @@ from fastlm.nn.workspace import Workspace
 __all__ = ["Softmax"]
 
 BLOCK = 168  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
+FEWEST_PANELS = 4  # of tokens in a block of work: each block reads the whole output table
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
 
@@ -86,6 +87,7 @@ class Softmax(Layer):
         shifts = workspace.array(f"{self.name}.shifts", (panels, -(-vocab_size // BLOCK), width))
         rows = workspace.array(f"{self.name}.rows", (threads, *packed_shape(panels * width, hidden_size, hidden.dtype)))
         scales = workspace.array(f"{self.name}.scales", (threads, 2, panels * width))
+        scales[:, 0] = np.nan  # no rows have been scaled by them yet
         lanes = workspace.array(f"{self.name}.lanes", (threads, BLOCK, width // 2))
 
         def tokens(start: int, stop: int, worker: int) -> None:
@@ -96,21 +98,28 @@ class Softmax(Layer):
                 targets[part], scratch[some], factor, BLOCK,
             )  # fmt: skip
 
-        workspace.workers.share(tokens, panels, 1)
+        workspace.workers.share(tokens, panels, FEWEST_PANELS)
         dweight, accumulate = self.weight.dense_gradient()
         dbias, _ = self.bias.dense_gradient()
+        squares = workspace.array(f"{self.name}.squares", (shifts.shape[1],), np.float64)
+        self.weight.gradient_squares = squares
 
         def words(start: int, stop: int, worker: int) -> None:
             kernels.softmax_backward_weight(
-                dweight, dbias, exps, shifts, log_norms, hidden, targets, rows[worker], scales[worker], lanes[worker],
-                factor, BLOCK, start, stop, accumulate,
+                dweight, dbias, squares, exps, shifts, log_norms, hidden, targets, rows[worker], scales[worker],
+                lanes[worker], factor, BLOCK, start, stop, accumulate,
             )  # fmt: skip
 
-        workspace.workers.share(words, shifts.shape[1], 4, pieces=4, defer=True)
+        workspace.workers.defer(words, shifts.shape[1], 2)
         return float(log_probs.sum(dtype=np.float64))
 
-    def target_log_probs(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
-        """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H)."""
+    def target_log_probs(
+        self, hidden: FloatArray, targets: IntArray, workspace: Workspace, *, defer: bool = False
+    ) -> FloatArray:
+        """Natural log-probability of each target (N,), 0 where it is negative, for `hidden` (N, H).
+
+        With `defer` they are there when `workspace.workers.finish()` returns.
+        """
         check_ids("targets", targets, -1, len(self.bias.value))
         shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
@@ -127,7 +136,7 @@ class Softmax(Layer):
                 exps[worker], shifts[some],
             )  # fmt: skip
 
-        workspace.workers.share(tokens, panels, 1)
+        (workspace.workers.defer if defer else workspace.workers.share)(tokens, panels, FEWEST_PANELS)
         return log_probs
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
