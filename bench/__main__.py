@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import builds
+import kills
 import precision
 import quality
 import speed
 
-BENCHES = {"builds": builds, "precision": precision, "quality": quality, "speed": speed}
+BENCHES = {"builds": builds, "kills": kills, "precision": precision, "quality": quality, "speed": speed}
 
 
 def main() -> int:

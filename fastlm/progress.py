@@ -84,6 +84,8 @@ class Progress:
         Whether to show anything at all.
     description : str
         What is being done, in a word or two.
+    done : int
+        Units that were done before.
 
     Examples
     --------
@@ -95,14 +97,14 @@ class Progress:
     """
 
     def __init__(
-        self, total: int | None = None, unit: str = "it", *, enabled: bool = False, description: str = ""
+        self, total: int | None = None, unit: str = "it", *, enabled: bool = False, description: str = "", done: int = 0
     ) -> None:
         self.total = total
         self.unit = unit
         self.description = description
-        self.done = 0
+        self.done = self._done_before = done
         self._enabled = enabled
-        self._bar = _make_bar(total, unit, description) if enabled and _on_terminal() else None
+        self._bar = _make_bar(total, unit, description, done) if enabled and _on_terminal() else None
         self._started = monotonic()
         self._next_line = self._started + FIRST_LINE
 
@@ -118,6 +120,12 @@ class Progress:
             self._next_line = now + min(max(elapsed / 2, FIRST_LINE), LAST_INTERVAL)
             announce(self._line(elapsed, postfix))
 
+    def expect(self, total: int) -> None:
+        """Correct how much there is to do."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
@@ -130,7 +138,7 @@ class Progress:
         self.close()
 
     def _line(self, elapsed: float, postfix: dict[str, Any]) -> str:
-        speed = self.done / elapsed
+        speed = (self.done - self._done_before) / elapsed
         parts = [f"{_short(self.done)} {self.unit}", f"{_short(speed)} {self.unit}/s"]
         if self.total:
             parts[0] = f"{self.done / self.total:.0%} of {_short(self.total)} {self.unit}"
@@ -145,7 +153,7 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _make_bar(total: int | None, unit: str, description: str) -> Any:
+def _make_bar(total: int | None, unit: str, description: str, done: int) -> Any:
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
@@ -153,6 +161,7 @@ def _make_bar(total: int | None, unit: str, description: str) -> Any:
 
     return Bar(
         total=total,
+        initial=done,
         unit=unit,
         desc=description or None,
         unit_scale=True,

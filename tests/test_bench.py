@@ -12,9 +12,10 @@ import pytest
 BENCH = str(Path(__file__).parents[1] / "bench")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], *([name, "--help"] for name in ("builds", "precision", "quality", "speed"))]
-)
+BENCHES = ("builds", "kills", "precision", "quality", "speed")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in BENCHES)])
 def test_the_benches_start(arguments: list[str]) -> None:
     command = [sys.executable, "-P", BENCH, *arguments]
     assert "usage: python bench" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,8 @@
 """The command `fastlm`: finds the verb, runs it, and turns what goes wrong into one line and an exit status.
 
 Results go to standard output, everything else to standard error. The status is 0; 1 for a failure; 2 for a wrong
-call; 130 if interrupted. Nothing heavy is imported before a verb runs, so that `fastlm --help` answers at once.
+call; 130 if interrupted; 143 if terminated. Nothing heavy is imported before a verb runs, so that `fastlm --help`
+answers at once.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from typing import Any, TextIO
 
 from fastlm.cli import demo, train, use
 from fastlm.cli.output import prepare_streams
+from fastlm.cli.termination import Terminated
 from fastlm.errors import FastLMError
 
 __all__ = ["build_parser", "main"]
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "interrupted", status=130)
+    except Terminated as stop:
+        return _fail(str(stop) or "terminated", status=143)
     except BrokenPipeError:  # whoever reads has read enough
         _discard(sys.stdout)
         return 1

@@ -2,18 +2,24 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 
 __all__ = [
     "add_errors",
+    "duration",
     "fraction",
     "non_negative_float",
+    "positive_duration",
     "positive_float",
     "share",
     "text",
     "tokenizer",
     "whole_number",
 ]
+
+
+UNITS = (86_400, 3600, 60, 1)  # seconds of a day, an hour, a minute
 
 
 def add_errors(parser: argparse._ActionsContainer) -> None:
@@ -71,6 +77,23 @@ def share(value: str) -> float:
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0 and below 1, got {value!r}")
     return number
+
+
+def duration(value: str) -> float:
+    """Convert a duration with its units to seconds: 90s, 10m, 1h30m, 2d."""
+    parts = re.fullmatch(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", value)
+    seconds = sum(unit * _float(part or "0") for unit, part in zip(UNITS, parts.groups(), strict=True)) if parts else 0
+    if not parts or not any(parts.groups()) or not math.isfinite(seconds):
+        raise argparse.ArgumentTypeError(f"expected a duration with its unit, as 90s, 10m, 2h or 1h30m, got {value!r}")
+    return seconds
+
+
+def positive_duration(value: str) -> float:
+    """Convert a duration above 0."""
+    seconds = duration(value)
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"expected a duration above 0, got {value!r}")
+    return seconds
 
 
 def tokenizer(value: str) -> str:

@@ -3,14 +3,16 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from fastlm.cli.options import add_errors, positive_float, share, tokenizer, whole_number
 from fastlm.cli.output import print_json
+from fastlm.cli.termination import Terminated, termination
+from fastlm.cli.train_options import VOCAB_SIZE, add_kinds
 
 if TYPE_CHECKING:
     from fastlm.models import NeuralModel
@@ -23,15 +25,15 @@ __all__ = ["add_parser"]
 Parsers = Any  # argparse keeps the class of its sub-parsers to itself
 Say = Callable[[str], object]
 
-VOCAB_SIZE = 20_000
 # Options that were not given are not passed on, so that all other defaults are those of the library.
 MODEL_OPTIONS = ("context_size", "embedding_dim", "hidden_size", "direct", "dropout", "context", "seed")
 TRAINER_OPTIONS = (
     *("batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "warmup_steps"),
     *("max_grad_norm", "patience", "seed", "threads", "log"),
+    *("checkpoint", "checkpoint_every", "resume", "time_limit", "valid_tokens"),
 )
-TRAIN_EPILOG = """\
-Ctrl-C ends a run in good order: the best model so far is in MODEL."""
+TOKENIZER = "whitespace"
+VOCABULARY_OPTIONS = ("vocab_size", "min_count", "tokenizer", "lower_case")
 
 
 def add_parser(verbs: Parsers) -> None:
@@ -39,137 +41,38 @@ def add_parser(verbs: Parsers) -> None:
     purpose = "train a model on a text"
     parser = verbs.add_parser("train", help=purpose, description="Train a model on a text.", allow_abbrev=False)
     kinds = parser.add_subparsers(title="kinds of models", metavar="nnlm|rnnlm", dest="architecture", required=True)
-    _add_nnlm(kinds)
-    _add_rnnlm(kinds)
-
-
-def _add_nnlm(kinds: Parsers) -> None:
-    parser = _add_kind(kinds, "nnlm", "a network over the last few words (Bengio et al. 2003)")
-    model = _add_model_options(parser, embedding_dim=100, hidden_size=200, dropout=0.3, context="sentence")
-    model.add_argument("--context-size", metavar="N", type=whole_number(1), help="how many words are seen (4)")
-    model.add_argument("--direct", action="store_true", help="connect the word vectors to the output directly as well")
-    _add_training_options(parser, "words that are learned from at a time (256)")
-
-
-def _add_rnnlm(kinds: Parsers) -> None:
-    parser = _add_kind(kinds, "rnnlm", "a recurrent network (Mikolov et al. 2010)")
-    _add_model_options(parser, embedding_dim=256, hidden_size=256, dropout=0.35, context="continuous")
-    training = _add_training_options(parser, "parts of the text that are read side by side (20)")
-    training.add_argument(
-        "--bptt-len", metavar="N", type=whole_number(1), help="steps that the gradient goes back through time (35)"
-    )
-
-
-def _add_kind(kinds: Parsers, name: str, what: str) -> argparse.ArgumentParser:
-    """Add the parser of a kind of model, with what is read and written."""
-    parser: argparse.ArgumentParser = kinds.add_parser(
-        name,
-        help=what,
-        description=f"Train {what}. In brackets: what holds if an option is not given.",
-        epilog=TRAIN_EPILOG,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    parser.set_defaults(run=train, wrong_call=parser.error)
-    parser.add_argument(
-        "file", metavar="FILE", help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input"
-    )
-    parser.add_argument("--valid", metavar="FILE", default=None, help="text to choose the best epoch by")
-    parser.add_argument("-o", "--output", metavar="MODEL", required=True, help="the model file to write")
-    parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each epoch and every 100th step")
-    parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
-    parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")
-    _add_text_options(parser.add_argument_group("text"))
-    return parser
-
-
-def _add_text_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--vocab-size",
-        metavar="N",
-        type=whole_number(3),
-        help=f"at most so many words, <unk> and </s> among them ({VOCAB_SIZE})",
-    )
-    group.add_argument("--min-count", metavar="N", type=whole_number(1), help="leave out words that are rarer (1)")
-    group.add_argument("--vocab", metavar="FILE", default=None, help="take the words of a list, one a line")
-    group.add_argument(
-        "--tokenizer",
-        metavar="NAME",
-        type=tokenizer,
-        default="whitespace",
-        help="whitespace, word, char, or the path of a Hugging Face tokenizer.json (whitespace)",
-    )
-    group.add_argument("--lower-case", action="store_true", default=False, help="for the tokenizer word")
-    add_errors(group)
-
-
-def _add_model_options(
-    parser: argparse.ArgumentParser, *, embedding_dim: int, hidden_size: int, dropout: float, context: str
-) -> argparse._ArgumentGroup:
-    """Add the options of every model; the values are for the help alone."""
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--embedding-dim", metavar="N", type=whole_number(1), help=f"length of a word's vector ({embedding_dim})"
-    )
-    group.add_argument("--hidden-size", metavar="N", type=whole_number(1), help=f"hidden units ({hidden_size})")
-    group.add_argument(
-        "--dropout", metavar="P", type=share, help=f"share of units that are left out at random ({dropout})"
-    )
-    group.add_argument(
-        "--context",
-        choices=("sentence", "continuous"),
-        help=f"whether each line is a text by itself, or the text runs on ({context})",
-    )
-    return group
-
-
-def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argparse._ArgumentGroup:
-    group = parser.add_argument_group("training")
-    group.add_argument("--epochs", metavar="N", type=whole_number(1), help="passes over the text, at most (10)")
-    group.add_argument("--batch-size", metavar="N", type=whole_number(1), help=batch)
-    group.add_argument("--optimizer", choices=("adam", "adagrad", "sgd"), help="how gradients become steps (adam)")
-    group.add_argument(
-        "--learning-rate",
-        metavar="X",
-        type=positive_float,
-        help="size of the steps (0.002 for adam, 0.05 for adagrad, 0.5 for sgd)",
-    )
-    group.add_argument("--momentum", metavar="X", type=share, help="for --optimizer sgd (0)")
-    group.add_argument(
-        "--schedule",
-        choices=("cosine", "halving", "constant"),
-        help="how the rate falls: to zero over the epochs, by half when validation stalls, not at all (cosine)",
-    )
-    group.add_argument("--warmup-steps", metavar="N", type=whole_number(0), help="over which the rate rises (200)")
-    group.add_argument(
-        "--max-grad-norm", metavar="X", type=positive_float, help="limit of the gradient's norm; inf: none (1)"
-    )
-    group.add_argument(
-        "--patience", metavar="N", type=whole_number(1), help="stop after N epochs without a better validation (3)"
-    )
-    group.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
-    group.add_argument("--seed", metavar="N", type=whole_number(0), help="the same seed gives the same model (1)")
-    return group
+    add_kinds(kinds, train)
 
 
 def train(options: argparse.Namespace) -> None:
     """Train a model, keep the best epoch in the output file, and print its report on the validation text."""
+    began = time.monotonic()
     _check_call(options)
     _check_outputs(options)
     say: Say = (lambda message: None) if options.quiet else _say
-    text, valid = _read(options, say)
-    model = _make_model(options, text.vocabulary)
-    arrays = model.parameters.values()
-    say(
-        f"{options.architecture}: {sum(array.size for array in arrays):,} parameters, "
-        f"{sum(array.nbytes for array in arrays) / 1e6:,.1f} MB"
-    )
-    if valid is None:
-        say("no validation text (--valid): nothing tells which epoch is best, so the last one is kept")
-    history = _fit(options, model, text, valid)
+    with termination():
+        initial = None if options.init is None else _load_initial(options)
+        text, valid = _read(options, say, None if initial is None else initial.vocabulary)
+        model = initial or _make_model(options, text.vocabulary)
+        arrays = model.parameters.values()
+        say(
+            f"{options.architecture}: {sum(array.size for array in arrays):,} parameters, "
+            f"{sum(array.nbytes for array in arrays) / 1e6:,.1f} MB"
+        )
+        if valid is None:
+            say("no validation text (--valid): nothing tells which epoch is best, so the last one is kept")
+        history = _fit(options, model, text, valid, began)
     say(f"the model of {_described(history.best)} is in {options.output}")
-    threads = getattr(options, "threads", None)
-    report = valid and model.evaluate(valid, threads=threads, progress=not options.quiet)
+    if history.report is not None and history.epochs[-1].valid_tokens is not None:
+        say(
+            f"the epochs were validated on the first {history.epochs[-1].valid_tokens:,} tokens of {options.valid}; "
+            f"this is about all of its {history.report.num_tokens:,}"
+        )
+    _print_result(options, history)
+
+
+def _print_result(options: argparse.Namespace, history: "History") -> None:
+    report = history.report
     if options.json:
         epochs = [epoch.to_dict() for epoch in history.epochs]
         print_json(
@@ -194,28 +97,48 @@ def _given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any
 
 def _check_call(options: argparse.Namespace) -> None:
     """Refuse options that do not go together, as a wrong call."""
-    inputs = [path for path in (options.file, options.valid, options.vocab) if path is not None]
-    if inputs.count("-") > 1:
-        options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
+    _check_text_options(options)
+    _check_files(options)
+    for name in _given(options, ("checkpoint_every", "resume")):
+        if "checkpoint" not in options:
+            options.wrong_call(
+                f"argument --{name.replace('_', '-')}: where are the checkpoints? give --checkpoint DIRECTORY"
+            )
+    if "valid_tokens" in options and options.valid is None:
+        options.wrong_call("argument --valid-tokens: there is no validation text; give --valid FILE")
+    if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
+        options.wrong_call("argument --momentum: only --optimizer sgd has momentum")
+
+
+def _check_text_options(options: argparse.Namespace) -> None:
     if options.vocab is not None and _given(options, ("vocab_size", "min_count")):
         options.wrong_call(
             "argument --vocab: a list of words is taken as it is; leave out --vocab-size and --min-count"
         )
-    if options.lower_case and options.tokenizer != "word":
+    tokenizer = getattr(options, "tokenizer", TOKENIZER)
+    if "lower_case" in options and tokenizer != "word":
+        options.wrong_call(f"argument --lower-case: the tokenizer {tokenizer} keeps case; give --tokenizer word")
+    if options.init is not None and (options.vocab is not None or _given(options, VOCABULARY_OPTIONS)):
         options.wrong_call(
-            f"argument --lower-case: the tokenizer {options.tokenizer} keeps case; give --tokenizer word"
+            "argument --init: words and tokenizer are those of the model; leave out --vocab, --vocab-size, "
+            "--min-count, --tokenizer and --lower-case"
         )
-    if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
-        options.wrong_call("argument --momentum: only --optimizer sgd has momentum")
-    for output in _given(options, ("output", "log")).values():
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    inputs = [path for path in (options.file, options.valid, options.vocab, options.init) if path is not None]
+    if inputs.count("-") > 1:
+        options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
+    for output in _given(options, ("output", "log", "checkpoint")).values():
         if output == "-":
-            options.wrong_call("standard output (-) takes no model and no log; give the name of a file")
+            options.wrong_call("standard output (-) takes no model, log or checkpoint; give the name of a file")
         if any(_same_file(output, path) for path in inputs):
             options.wrong_call(
                 f"{output} would be overwritten, but it is to be read; give another name for what is written"
             )
-    if "log" in options and _same_file(options.log, options.output):
-        options.wrong_call(f"the log and the model cannot both be {options.output}")
+    for name in _given(options, ("log", "checkpoint")):
+        if _same_file(getattr(options, name), options.output):
+            options.wrong_call(f"the {name} and the model cannot both be {options.output}")
 
 
 def _same_file(path: str, other: str) -> bool:
@@ -226,22 +149,44 @@ def _check_outputs(options: argparse.Namespace) -> None:
     """Find out before hours of training that something cannot be written."""
     from fastlm.storage import check_writable
     from fastlm.storage.files import system_failures
+    from fastlm.training.checkpoints import check_directory
 
     check_writable(options.output)
+    if "checkpoint" in options:
+        check_directory(options.checkpoint, resume="resume" in options)
     if "log" in options:
         with system_failures("write", options.log):
             Path(options.log).open("a").close()
 
 
-def _read(options: argparse.Namespace, say: Say) -> tuple["Corpus", "Corpus | None"]:
-    """Read training and validation text, and say what was found."""
+def _load_initial(options: argparse.Namespace) -> "NeuralModel":
+    """Load the model that is to be trained further; what is said of its kind must be true."""
+    from fastlm.models import load
+
+    model = load(options.init)
+    given = {"architecture": options.architecture} | _given(options, MODEL_OPTIONS)
+    given.pop("seed", None)  # the text has an order and dropout has masks, also when no parameter is drawn
+    for name, value in given.items():
+        found = {"architecture": model.architecture, **model.config}.get(name)
+        if found != value:
+            raise ValueError(
+                f"{options.init} has {name} {found}, but {value} was asked for; leave that to the model, or train a "
+                "new one without --init"
+            )
+    return model
+
+
+def _read(options: argparse.Namespace, say: Say, vocabulary: "Vocabulary | None") -> tuple["Corpus", "Corpus | None"]:
+    """Read training and validation text, in the words of a vocabulary if there is one, and say what was found."""
     from fastlm.text.corpus import Corpus
     from fastlm.text.tokenizer import make_tokenizer
     from fastlm.text.vocabulary import Vocabulary
 
-    chosen = make_tokenizer(options.tokenizer, lower_case=options.lower_case)
+    chosen = make_tokenizer(getattr(options, "tokenizer", TOKENIZER), lower_case="lower_case" in options)
     with _readable_twice(options.file) as path:
-        if options.vocab is not None:
+        if vocabulary is not None:
+            pass
+        elif options.vocab is not None:
             vocabulary = Vocabulary.read(options.vocab, tokenizer=chosen)
         else:
             vocabulary = Vocabulary.build(
@@ -292,36 +237,41 @@ def _make_model(options: argparse.Namespace, vocabulary: "Vocabulary") -> "Neura
     return ARCHITECTURES[options.architecture](vocabulary, **_given(options, MODEL_OPTIONS))
 
 
-def _fit(options: argparse.Namespace, model: "NeuralModel", text: "Corpus", valid: "Corpus | None") -> "History":
+def _fit(
+    options: argparse.Namespace, model: "NeuralModel", text: "Corpus", valid: "Corpus | None", began: float
+) -> "History":
     """Train; what ends the run too early says where the best model is."""
     from fastlm.errors import TrainingError
-    from fastlm.training.history import Epoch
     from fastlm.training.trainer import Trainer
-
-    best: Epoch | None = None
-
-    def remember(event: object) -> None:
-        nonlocal best
-        if isinstance(event, Epoch) and event.best:
-            best = event
 
     trainer = Trainer(
         model,
         progress=not options.quiet,
-        callback=remember,
         output=options.output,
+        time_used=time.monotonic() - began,
         **_given(options, TRAINER_OPTIONS),
     )
     try:
         history = trainer.fit(text, valid, **_given(options, ("epochs",)))
     except TrainingError as error:
+        best = trainer.history.best
         where = (
             f"that of {_described(best)} is in {options.output}" if best else "no epoch was finished, none was saved"
         )
         raise TrainingError(f"{error}. The model: {where}") from error
+    except Terminated:
+        if trainer.history.ended != "terminated":  # the second signal, which did not wait for anything to be saved
+            raise
+        raise Terminated(_where_it_is(options, trainer.history)) from None
     if history.ended == "interrupted":
-        raise KeyboardInterrupt(f"interrupted; the model of {_described(history.best)} is in {options.output}")
+        raise KeyboardInterrupt(_where_it_is(options, history))
     return history
+
+
+def _where_it_is(options: argparse.Namespace, history: "History") -> str:
+    """Say what a run that was stopped has left."""
+    resume = f"; --resume goes on from {options.checkpoint}" if "checkpoint" in options else ""
+    return f"{history.ended}; the model of {_described(history.best)} is in {options.output}{resume}"
 
 
 def _described(best: "Epoch | None") -> str:

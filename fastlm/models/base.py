@@ -290,6 +290,10 @@ class NeuralModel(LanguageModel):
         num_events : int
         """
 
+    def carried(self, batch_size: int, workspace: Workspace) -> dict[str, FloatArray]:
+        """Return what a training batch leaves to the next one, as named arrays of the workspace; here nothing."""
+        return {}
+
     def token_log_probs(
         self,
         corpus: Corpus,

@@ -178,6 +178,10 @@ class RNNLM(NeuralModel):
         """Return the memory that one chunk leaves to the next; the first one finds zeros."""
         return workspace.array("carried", self._memory_shape(num_streams), fill=0)
 
+    def carried(self, batch_size: int, workspace: Workspace) -> dict[str, FloatArray]:
+        """Return the state (B, H) that a chunk leaves to the next one."""
+        return {"hidden": self._carried(batch_size, workspace)}
+
     def training_batches(
         self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
     ) -> Iterator[Chunk]:

@@ -7,6 +7,7 @@ gradient for it, and keep their value in between (they do not decay). Bias corre
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 ELEMENTS = 1 << 17  # of a gradient in a block of work
+WARMUP_TIME = 0.1  # of a limited time: what the warm-up takes of it at most
+HALVINGS = 6  # of the rate in the second half of a limited time
 
 
 def gradient_norm(parameters: Sequence[Parameter], workers: Workers) -> float:
@@ -156,7 +159,7 @@ class Adam(Optimizer):
 
 
 class Schedule(ABC):
-    """The learning rate as a function of the step, and of how validation goes.
+    """The learning rate as a function of the step, of how validation goes, and of the time where that is limited.
 
     Parameters
     ----------
@@ -164,48 +167,58 @@ class Schedule(ABC):
         The highest rate.
     warmup : int
         Steps over which the rate rises linearly to it.
+
+    Attributes
+    ----------
+    state : dict
+        What it has learned from validation, by name, as JSON has it; empty where it does not listen.
     """
 
     def __init__(self, learning_rate: float, warmup: int = 0) -> None:
         self.learning_rate = learning_rate
         self.warmup = warmup
+        self.state: dict[str, Any] = {}
 
-    def rate(self, step: int) -> float:
-        """Learning rate of step 0, 1, 2 …."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        return self._after_warmup(step)
+    def rate(self, step: int, time: float = 0.0) -> float:
+        """Learning rate of step 0, 1, 2 …; `time` is the share of a limited time that is gone."""
+        if step < self.warmup and time < WARMUP_TIME:
+            return max(self.learning_rate * (step + 1) / self.warmup, self.learning_rate * time / WARMUP_TIME)
+        return self._after_warmup(step, time)
 
     def validated(self, improved: bool) -> None:  # noqa: B027 (only some schedules listen)
         """Hear whether the last epoch improved the validation loss."""
 
     @abstractmethod
-    def _after_warmup(self, step: int) -> float: ...
+    def _after_warmup(self, step: int, time: float) -> float: ...
 
 
 class Constant(Schedule):
     """Always the same rate."""
 
-    def _after_warmup(self, step: int) -> float:
+    def _after_warmup(self, step: int, time: float) -> float:
         return self.learning_rate
 
 
 class Halving(Schedule):
-    """The same rate until validation stalls, then half of it after each epoch (as in rnnlm; Mikolov et al. 2010)."""
+    """The same rate until validation stalls, then half of it after each epoch (as in rnnlm; Mikolov et al. 2010).
+
+    A limited time may end before that: over its second half the rate is halved six times, whatever validation says.
+    """
 
     def __init__(self, learning_rate: float, warmup: int = 0) -> None:
         super().__init__(learning_rate, warmup)
-        self._stalled = False
-        self._factor = 1.0
+        self.state = {"stalled": False, "factor": 1.0}
 
     def validated(self, improved: bool) -> None:
         """Begin halving at the first epoch that does not improve."""
-        self._stalled = self._stalled or not improved
-        if self._stalled:
-            self._factor /= 2
+        self.state["stalled"] = self.state["stalled"] or not improved
+        if self.state["stalled"]:
+            self.state["factor"] /= 2
 
-    def _after_warmup(self, step: int) -> float:
-        return self.learning_rate * self._factor
+    def _after_warmup(self, step: int, time: float) -> float:
+        in_time = 2.0 ** -max(0, math.floor(2 * HALVINGS * (time - 0.5)))
+        factor: float = min(self.state["factor"], in_time)
+        return self.learning_rate * factor
 
 
 class Cosine(Schedule):
@@ -214,15 +227,15 @@ class Cosine(Schedule):
     Parameters
     ----------
     total : int
-        All steps of the run, the warm-up included.
+        All steps of the run, the warm-up included. A limited time that ends before them takes their place.
     """
 
     def __init__(self, learning_rate: float, warmup: int = 0, *, total: int) -> None:
         super().__init__(learning_rate, warmup)
         self.total = total
 
-    def _after_warmup(self, step: int) -> float:
-        progress = (step - self.warmup) / max(1, self.total - self.warmup)
+    def _after_warmup(self, step: int, time: float) -> float:
+        progress = max(time, (step - self.warmup) / max(1, self.total - self.warmup))
         return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 

@@ -16,7 +16,15 @@ from typing import Any, BinaryIO, Self
 
 from fastlm.errors import FileError
 
-__all__ = ["Source", "atomic_write", "check_writable", "open_binary", "read_blocks", "system_failures"]
+__all__ = [
+    "Source",
+    "atomic_write",
+    "check_writable",
+    "open_binary",
+    "read_blocks",
+    "remove_temporaries",
+    "system_failures",
+]
 
 Source = str | os.PathLike[str]
 
@@ -230,8 +238,8 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
 
     The bytes go to a temporary file in the same directory, reach the disk, and only then take the name of `path`. If
     anything fails on the way, an exception in the block included, the temporary file is removed; only a process that is
-    killed outright leaves one behind, named ".fastlm-….tmp". An existing file keeps its permissions, and where `path`
-    is a symbolic link, the file that it points to is replaced.
+    killed outright leaves one behind, named ".fastlm-….tmp" (see `remove_temporaries`). An existing file keeps its
+    permissions, and where `path` is a symbolic link, the file that it points to is replaced.
 
     Parameters
     ----------
@@ -249,7 +257,7 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
         If the file cannot be written; the old one is then untouched.
     """
     target, mode = _writable_target(path)
-    temporary = target.with_name(f".fastlm-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_temporary_prefix(target)}{secrets.token_hex(8)}.tmp")
     try:
         with system_failures("write", path):
             raw = _TemporaryFile(temporary, path, 0o666 if mode is None else mode)
@@ -267,6 +275,29 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync_directory(target.parent)
+
+
+def remove_temporaries(path: Source) -> None:
+    """Remove what killed processes have left of writing `path`, where nobody else can be writing it now.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file that `atomic_write` was to write.
+
+    Examples
+    --------
+    >>> remove_temporaries("words.txt")
+    """
+    target = Path(os.path.realpath(path))
+    for temporary in target.parent.glob(f"{_temporary_prefix(target)}*.tmp"):
+        with system_failures("remove", temporary):
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_prefix(target: Path) -> str:
+    """Return how the names of a file's temporaries begin: its own name may be as long as the system allows."""
+    return f".fastlm-{zlib.crc32(os.fsencode(target.name)):08x}-"
 
 
 def _sync_directory(directory: Path) -> None:

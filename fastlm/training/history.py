@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
+import stat
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, BinaryIO, Self
 
-from fastlm.inference.evaluation import perplexity
+from fastlm.errors import FileError
+from fastlm.inference.evaluation import Report, perplexity
 from fastlm.storage.files import Source, system_failures
 
 __all__ = ["Epoch", "History", "Log", "Step", "finite"]
@@ -61,6 +65,10 @@ class Epoch:
         Validation included.
     best : bool
         Whether this is the best epoch so far: its parameters are the ones that are kept.
+    part : float
+        Share of the training text that was read; below 1 where a time limit has cut the epoch.
+    valid_tokens : int or None
+        Tokens, from the beginning of the validation text, that `valid_loss` is of; None: all there are.
     """
 
     epoch: int
@@ -71,6 +79,8 @@ class Epoch:
     tokens_per_second: float
     seconds: float
     best: bool
+    part: float = 1.0
+    valid_tokens: int | None = None
 
     @property
     def train_perplexity(self) -> float:
@@ -89,8 +99,11 @@ class Epoch:
     def __str__(self) -> str:
         valid = "" if self.valid_loss is None else f", validation perplexity {self.valid_perplexity:.2f}"
         mark = " (best)" if self.best and valid else ""
+        if valid and self.valid_tokens is not None:
+            valid += f" on the first {self.valid_tokens:,} tokens"
+        part = "" if self.part == 1.0 else f" ({100 * self.part:.1f} % of it)"
         return (
-            f"epoch {self.epoch}: training perplexity {self.train_perplexity:.2f}{valid}{mark}, "
+            f"epoch {self.epoch}{part}: training perplexity {self.train_perplexity:.2f}{valid}{mark}, "
             f"learning rate {self.learning_rate:.2g}, {self.tokens_per_second:,.0f} tokens/s, {self.seconds:.1f} s"
         )
 
@@ -103,11 +116,16 @@ class History:
     ----------
     epochs : list of Epoch
     ended : str
-        "finished"; "stopped early", when validation had not improved for a while; or "interrupted".
+        "finished"; "stopped early", when validation had not improved for a while; "time limit"; "interrupted", by
+        Ctrl-C; or "terminated", by SIGTERM.
+    report : Report or None
+        How the kept model does on all of the validation text; None without such a text, or where a run that
+        validates on a part of it was interrupted.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
     ended: str = "finished"
+    report: Report | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -127,14 +145,32 @@ class Log:
     ----------
     path : path, optional
         None writes nothing.
+    mark : dict, optional
+        What `mark` returned in a run that is now gone on with: all that was written later is cut off.
+
+    Attributes
+    ----------
+    is_new : bool
+        Whether nothing stands in it yet.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written, or is not the one that the mark was made in.
     """
 
-    def __init__(self, path: Source | None) -> None:
-        self._file: IO[str] | None = None
+    def __init__(self, path: Source | None, mark: dict[str, Any] | None = None) -> None:
+        self._file: BinaryIO | None = None
         self._path = path or ""
+        self._checksum = 0
+        self.is_new = True
         if path is not None:
             with system_failures("write", path):
-                self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
+                if mark is None or not _has_contents(Path(path)):
+                    self._file = Path(path).open("wb")  # noqa: SIM115 (closed by __exit__)
+                else:
+                    self._file = _cut_back(Path(path), mark)
+                    self._checksum, self.is_new = mark["crc32"], False
 
     def __enter__(self) -> Self:
         return self
@@ -149,10 +185,12 @@ class Log:
     def write(self, event: str, **values: Any) -> None:
         """Append one line; numbers that are not finite become null."""
         if self._file is not None:
-            line = {"event": event} | {name: finite(value) for name, value in values.items()}
+            content = {"event": event} | {name: finite(value) for name, value in values.items()}
+            line = (json.dumps(content, ensure_ascii=False) + "\n").encode()
             with system_failures("write", self._path):
-                self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                self._file.write(line)
                 self._file.flush()
+            self._checksum = zlib.crc32(line, self._checksum)
 
     def step(self, step: Step) -> None:
         """Append a step now and then."""
@@ -162,6 +200,31 @@ class Log:
     def epoch(self, epoch: Epoch) -> None:
         """Append an epoch."""
         self.write("epoch", **epoch.to_dict())
+
+    def mark(self) -> dict[str, Any] | None:
+        """Bring all lines to the disk, and return what tells a later `Log` how far it goes; None without a file."""
+        if self._file is None or not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            return None
+        with system_failures("write", self._path):
+            os.fsync(self._file.fileno())
+            return {"size": self._file.tell(), "crc32": self._checksum}
+
+
+def _has_contents(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _cut_back(path: Path, mark: dict[str, Any]) -> BinaryIO:
+    """Open a log to go on where the mark was made."""
+    file = path.open("r+b")
+    if zlib.crc32(file.read(mark["size"])) != mark["crc32"] or file.tell() != mark["size"]:
+        file.close()
+        raise FileError(
+            f"cannot go on with the log {os.fspath(path)!r}: its first {mark['size']:,} bytes are not those that the "
+            "run had written at its checkpoint; give the log of that run, or the name of a new file"
+        )
+    file.truncate()
+    return file
 
 
 def finite(value: Any) -> Any:

@@ -1,39 +1,23 @@
-"""The trainer: epochs of batches through a model, its gradients through an optimizer, and validation between."""
+"""The trainer: how a model is to be trained; `fastlm.training.run` does it."""
 
-import logging
-import math
-import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Sequence
 from numbers import Real
-from typing import Any
 
-import numpy as np
-
-from fastlm.errors import FastLMError, TrainingError
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
-from fastlm.inference.evaluation import evaluate, perplexity
 from fastlm.models import NeuralModel
 from fastlm.models.base import MAX_SIZE
-from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, Schedule, gradient_norm
-from fastlm.nn.parallel import MAX_THREADS, Workers
-from fastlm.nn.workspace import Workspace
-from fastlm.progress import Progress, announce
+from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, Schedule
+from fastlm.nn.parallel import MAX_THREADS
+from fastlm.nn.parameters import Parameter
 from fastlm.storage import Source, check_writable
 from fastlm.text.corpus import Corpus
-from fastlm.training.best import Best
-from fastlm.training.history import Epoch, History, Log, Step, finite
+from fastlm.training.history import Epoch, History, Step
+from fastlm.training.run import Run
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
-logger = logging.getLogger("fastlm")
-
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adagrad": Adagrad, "sgd": SGD}
 SCHEDULES = ("cosine", "halving", "constant")
-OPTIONS_KEPT = (
-    "batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "warmup_steps", "max_grad_norm",
-    "seed",
-)  # fmt: skip
 Callback = Callable[[Step | Epoch], object]
 
 
@@ -75,6 +59,29 @@ class Trainer:
         Called with each `Step` and each `Epoch`.
     output : path, optional
         Where the best model so far is saved after each epoch that improves it.
+    checkpoint : path, optional
+        A directory for checkpoints, which belongs to this run alone. The last two are kept, and the best model so far.
+        Each has the size of the model with its optimizer's state: three times the model for "adam".
+    checkpoint_every : float
+        Seconds between checkpoints; 0 makes one after each step.
+    resume : bool
+        Go on from the last checkpoint, as if the run had never ended: to the same bytes, also after `kill -9`. Model,
+        texts and options must be those that the run began with; threads and names of files may be others. Where there
+        is no checkpoint yet, the run starts from the beginning.
+    time_limit : float, optional
+        Seconds after which the run is to have ended, the last validation included, with the best model so far. The
+        learning rate falls over this time, where it ends the run and not the number of epochs does. How far a run
+        comes depends on the machine, so it is not repeated bit for bit. A resumed run counts the time that it used
+        before.
+    time_used : float
+        Seconds of the limit that have passed before `fit`: with reading the text, for example.
+    valid_tokens : int, optional
+        Validate on so many tokens from the beginning of the validation text; on all of it at the end.
+
+    Attributes
+    ----------
+    history : History
+        Of the last call of `fit`, also if that raised an exception.
 
     Examples
     --------
@@ -107,6 +114,12 @@ class Trainer:
         log: Source | None = None,
         callback: Callback | None = None,
         output: Source | None = None,
+        checkpoint: Source | None = None,
+        checkpoint_every: float = 600.0,
+        resume: bool = False,
+        time_limit: float | None = None,
+        time_used: float = 0.0,
+        valid_tokens: int | None = None,
     ) -> None:
         if not isinstance(model, NeuralModel):
             raise ValueError(f"model must be an NNLM or an RNNLM, got {type(model).__name__}")
@@ -136,11 +149,21 @@ class Trainer:
         self.log = log
         self.callback = callback
         self.output = output
+        self.checkpoint = checkpoint
+        self.checkpoint_every = _seconds("checkpoint_every", checkpoint_every)
+        self.resume = resume
+        if resume and checkpoint is None:
+            raise ValueError("resume is True, but there is no checkpoint; give the directory of the checkpoints")
+        self.time_limit = None if time_limit is None else _positive("time_limit", real_number("time_limit", time_limit))
+        self.time_used = _seconds("time_used", time_used)
+        self.valid_tokens = None if valid_tokens is None else whole_number("valid_tokens", valid_tokens, minimum=1)
+        self.history = History()
 
     def fit(self, train: Corpus, valid: Corpus | None = None, *, epochs: int = 10) -> History:
         """Train for a number of epochs, and leave the best one's parameters in the model.
 
-        Ctrl-C ends the run in good order: the history so far is returned.
+        Ctrl-C ends the run in good order: the history so far is returned. SIGTERM does the same before it does what
+        it would have done otherwise, that is, end the program. A second signal ends it at once.
 
         Parameters
         ----------
@@ -155,181 +178,50 @@ class Trainer:
         Raises
         ------
         TrainingError
-            If loss or gradients are no longer finite. The model then has the best parameters so far.
+            If loss, perplexity or gradients are no longer finite. The model then has the best parameters so far.
+        ValueError
+            If the run that is to be resumed is another one; all differences are named.
+        FileError
+            If something cannot be written, or checkpoints are there that are not to be resumed.
         """
         epochs = whole_number("epochs", epochs, minimum=1)
         check_vocabulary(train, self.model.vocabulary, name="train corpus")
         if valid is not None:
             check_vocabulary(valid, self.model.vocabulary, name="valid corpus")
+        elif self.valid_tokens is not None:
+            raise ValueError(f"valid_tokens is {self.valid_tokens}, but there is no validation text; give one")
         if self.output is not None:
             check_writable(self.output)
-        return _Run(self, train, valid, epochs).run()
-
-
-class _Run:
-    """One call of `fit`."""
-
-    def __init__(self, trainer: Trainer, train: Corpus, valid: Corpus | None, epochs: int) -> None:
-        self.trainer = trainer
-        self.model = trainer.model
-        self.train = train
-        self.valid = valid
-        self.epochs = epochs
         self.history = History()
-        self.parameters = self.model.parameter_list
-        for parameter in self.parameters:
-            parameter.make_writable()
-        self.optimizer = self._make_optimizer()
-        self.schedule = self._make_schedule()
-        self.best = Best(self.model, trainer.output)
-
-    def run(self) -> History:
-        trainer = self.trainer
-        options = {name: value for name, value in vars(trainer).items() if isinstance(value, str | int | float)}
-        total = self.epochs * self.train.num_tokens
-        try:
-            with (
-                Log(trainer.log) as self.log,
-                Workers(trainer.threads) as self.workers,
-                Progress(total, unit="tok", enabled=trainer.progress, description="train") as self.bar,
-            ):
-                self.workspace = Workspace(self.model.dtype, self.workers, training=True, seed=trainer.seed)
-                self.log.write("start", architecture=self.model.architecture, config=self.model.config, **options)
-                self._run_epochs()
-                self.log.write("end", ended=self.history.ended, best=self.history.best and self.history.best.epoch)
-        finally:
-            self.best.restore()
-            for parameter in self.parameters:
-                parameter.release_gradient()
+        Run(self, train, valid, epochs).run()
         return self.history
 
-    def _run_epochs(self) -> None:
-        try:
-            for number in range(1, self.epochs + 1):
-                epoch = self._epoch(number)
-                self._report(epoch)
-                if self.history.epochs_since_best >= self.trainer.patience:
-                    self.history.ended = "stopped early"
-                    return
-        except KeyboardInterrupt:
-            self.history.ended = "interrupted"
-            if not self.history.epochs:  # nothing has been measured: what there is, is the best so far
-                self.best.keep(self._info(None))
+    def make_optimizer(self, parameters: Sequence[Parameter]) -> Optimizer:
+        """Return a new optimizer of the chosen kind."""
+        if self.optimizer == "sgd":
+            return SGD(parameters, momentum=self.momentum)
+        return OPTIMIZERS[self.optimizer](parameters)
 
-    def _epoch(self, number: int) -> Epoch:
-        trainer, began = self.trainer, time.perf_counter()
-        batches = self.model.training_batches(
-            self.train, batch_size=trainer.batch_size, bptt_len=trainer.bptt_len, seed=(trainer.seed, number)
-        )
-        loss, num_tokens = 0.0, 0
-        for batch in batches:
-            step = self._step(batch, number)
-            loss += step.loss * step.num_tokens
-            num_tokens += step.num_tokens
-            mean = loss / num_tokens
-            self.bar.update(step.num_tokens, epoch=f"{number}/{self.epochs}", loss=mean, perplexity=perplexity(mean))
-            self._tell(step)
-        trained = time.perf_counter()
-        valid_loss = self._validate(step)
-        previous = self.history.best
-        best = previous is None or previous.valid_loss is None or valid_loss is None or valid_loss < previous.valid_loss
-        self.schedule.validated(best)
-        return Epoch(
-            epoch=number,
-            step=self.workspace.step,
-            train_loss=loss / num_tokens,
-            valid_loss=valid_loss,
-            learning_rate=step.learning_rate,
-            tokens_per_second=num_tokens / (trained - began),
-            seconds=time.perf_counter() - began,
-            best=best,
-        )
-
-    def _step(self, batch: Any, epoch: int) -> Step:
-        for parameter in self.parameters:
-            parameter.clear_gradient()
-        rate = self.schedule.rate(self.workspace.step)
-        loss, num_tokens = self.model.loss_and_gradients(batch, self.workspace)
-        norm = gradient_norm(self.parameters, self.workers)
-        step = Step(self.workspace.step + 1, epoch, loss / max(1, num_tokens), num_tokens, rate, norm)
-        _check_finite(step, {"loss": step.loss, "norm of its gradient": norm})
-        limit = self.trainer.max_grad_norm
-        self.optimizer.step(rate, self.workers, scale=limit / norm if norm > limit else 1.0)
-        self.workspace.step += 1
-        return step
-
-    def _validate(self, step: Step) -> float | None:
-        """Return the validation loss, if there is such a text, of parameters that are found to be finite."""
-        _check_finite(step, {f"largest element of {p.name}": float(np.abs(p.value).max()) for p in self.parameters})
-        if self.valid is None:
-            return None
-        try:
-            loss = evaluate(self.model, self.valid, workers=self.workers).loss
-        except FastLMError:  # no number
-            loss = math.nan
-        _check_finite(step, {"validation loss": loss})
-        return loss
-
-    def _tell(self, event: Step | Epoch) -> None:
-        if isinstance(event, Step):
-            self.log.step(event)
-        else:
-            self.log.epoch(event)
-        if self.trainer.callback is not None:
-            self.trainer.callback(event)
-
-    def _report(self, epoch: Epoch) -> None:
-        if epoch.best:
-            self.best.keep(self._info(epoch))
-        self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
-        if self.trainer.progress:
-            announce(str(epoch))
-        else:
-            logger.info("%s", epoch)
-        self._tell(epoch)
-
-    def _info(self, epoch: Epoch | None) -> dict[str, Any]:
-        """Describe the run for the model file; no times, so that equal models are equal bytes."""
-        info = {name: getattr(self.trainer, name) for name in OPTIONS_KEPT}
-        info |= {"epochs": self.epochs, "train_tokens": self.train.num_tokens}
-        if epoch is not None:
-            kept = asdict(epoch)
-            info |= {name: kept[name] for name in ("epoch", "step", "train_loss", "valid_loss")}
-        return {"training": {name: finite(value) for name, value in info.items()}}
-
-    def _make_optimizer(self) -> Optimizer:
-        trainer = self.trainer
-        if trainer.optimizer == "sgd":
-            return SGD(self.parameters, momentum=trainer.momentum)
-        return OPTIMIZERS[trainer.optimizer](self.parameters)
-
-    def _make_schedule(self) -> Schedule:
-        trainer = self.trainer
-        total = self.epochs * self.model.num_training_batches(
-            self.train, batch_size=trainer.batch_size, bptt_len=trainer.bptt_len
-        )
-        warmup = min(trainer.warmup_steps, total // 10)
-        if trainer.schedule == "cosine":
-            return Cosine(trainer.learning_rate, warmup, total=total)
-        schedule = Halving if trainer.schedule == "halving" else Constant
-        return schedule(trainer.learning_rate, warmup)
-
-
-def _check_finite(step: Step, values: Mapping[str, float]) -> None:
-    """Raise a TrainingError that says where the run is, if one of the named values is not finite."""
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the {name} is {value} at step {step.step} (epoch {step.epoch}), with learning rate "
-                f"{step.learning_rate:g}; expected a finite number. The best parameters so far are kept; a smaller "
-                "learning rate or max_grad_norm may help"
-            )
+    def make_schedule(self, num_steps: int) -> Schedule:
+        """Return a new schedule of the chosen kind for a run of so many steps."""
+        warmup = min(self.warmup_steps, num_steps // 10)
+        if self.schedule == "cosine":
+            return Cosine(self.learning_rate, warmup, total=num_steps)
+        schedule = Halving if self.schedule == "halving" else Constant
+        return schedule(self.learning_rate, warmup)
 
 
 def _positive(name: str, value: float) -> float:
     if not isinstance(value, Real) or isinstance(value, bool) or not value > 0:
         raise ValueError(f"{name} is {value!r}, expected a number above 0")
     return float(value)
+
+
+def _seconds(name: str, value: float) -> float:
+    seconds = real_number(name, value)
+    if seconds < 0:
+        raise ValueError(f"{name} is {value!r}, expected a number of seconds, at least 0")
+    return seconds
 
 
 def _one_of(name: str, value: str, choices: Collection[str]) -> str:

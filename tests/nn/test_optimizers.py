@@ -230,3 +230,40 @@ def test_halving_begins_when_validation_stalls_and_goes_on() -> None:
         schedule.validated(improved)
     rates.append(schedule.rate(7))
     assert rates == pytest.approx([0.8, 0.8, 0.8, 0.4, 0.2, 0.1])
+
+
+def test_a_schedule_goes_on_from_its_state() -> None:
+    schedule, other = Halving(0.8), Halving(0.8)
+    for improved in [True, False, True]:
+        schedule.validated(improved)
+    other.state.update(schedule.state)
+    for _ in range(3):
+        assert other.rate(7) == schedule.rate(7)
+        schedule.validated(True)
+        other.validated(True)
+    assert Constant(0.5).state == Cosine(0.5, total=9).state == {}
+
+
+@pytest.mark.parametrize("make", [Constant, Halving, lambda rate, warmup: Cosine(rate, warmup, total=10**6)])
+def test_the_warmup_takes_a_tenth_of_a_limited_time(make: Callable[[float, int], optimizers.Schedule]) -> None:
+    schedule = make(0.5, 1000)
+    rates = [schedule.rate(step, time=step / 100) for step in range(10)]
+    assert rates[1:] == pytest.approx([0.05 * step for step in range(1, 10)])
+    assert schedule.rate(10, time=0.1) == pytest.approx(0.5, rel=0.03)
+
+
+def test_a_cosine_falls_by_what_ends_first() -> None:
+    schedule = Cosine(0.3, total=100)
+    for time in (0.0, 0.2, 0.5, 0.9, 1.0, 1.1):
+        expected = 0.15 * (1 + math.cos(math.pi * min(1, max(time, 0.5))))
+        assert schedule.rate(50, time) == pytest.approx(expected, abs=1e-15)
+
+
+def test_halving_halves_six_times_in_the_second_half_of_a_limited_time() -> None:
+    schedule = Halving(64.0)
+    rates = [schedule.rate(7, (number + 0.5) / 12) for number in range(12)]
+    assert rates == [64.0] * 7 + [32.0, 16.0, 8.0, 4.0, 2.0]
+    assert schedule.rate(7, 1.0) == 1.0
+    for _ in range(3):
+        schedule.validated(False)
+    assert [schedule.rate(7, time) for time in (0.0, 0.7, 1.0)] == [8.0, 8.0, 1.0]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlm.errors import FileError
-from fastlm.storage import atomic_write, check_writable, files, open_binary, read_blocks
+from fastlm.storage import atomic_write, check_writable, files, open_binary, read_blocks, remove_temporaries
 
 TEXT = b"".join(b"line %d of a text that can be compressed\n" % number for number in range(5000))
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -318,6 +318,24 @@ def test_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:
     with atomic_write(path) as file:
         file.write(b"long")
     assert path.read_bytes() == b"long"
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    names = {"file", "other", "link", ".fastlm-notes.tmp"}
+    for name in ("file", "other"):
+        before = entries(tmp_path)
+        with atomic_write(tmp_path / name):
+            (temporary,) = entries(tmp_path) - before
+            for end in ("0.tmp", "1.tmp"):  # as of two processes that were killed
+                (tmp_path / temporary.replace(".tmp", end)).touch()
+    (tmp_path / "link").symlink_to("other")
+    (tmp_path / ".fastlm-notes.tmp").touch()
+    assert len(entries(tmp_path)) == len(names) + 4
+    remove_temporaries(tmp_path / "file")
+    assert len(entries(tmp_path)) == len(names) + 2
+    remove_temporaries(tmp_path / "link")
+    assert entries(tmp_path) == names
+    remove_temporaries(tmp_path / "missing" / "file")
 
 
 def make_link(target: str) -> Callable[[Path], None]:

@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,13 @@ def test_an_epoch_as_a_line() -> None:
     assert "(best)" not in str(make_epoch(3, best=False))
     assert "validation" not in str(make_epoch(3, None))
     assert "(best)" not in str(make_epoch(3, None))
+
+
+def test_an_epoch_that_was_cut_and_validated_on_a_part_says_so() -> None:
+    line = str(dataclasses.replace(make_epoch(3), part=0.256, valid_tokens=5000))
+    assert "epoch 3 (25.6 % of it): " in line
+    assert "validation perplexity 54.60 on the first 5,000 tokens (best), " in line
+    assert "first" not in str(dataclasses.replace(make_epoch(3, None), valid_tokens=5000))
 
 
 def test_the_best_epoch_is_the_last_that_was_best() -> None:
@@ -89,6 +98,78 @@ def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
     with Log(tmp_path / "log.jsonl") as log:
         log.write("start")
         assert read(tmp_path / "log.jsonl") == [{"event": "start"}]
+
+
+def lines_of(log: Log, numbers: range) -> None:
+    for number in numbers:
+        log.write("line", number=number, word="한국어")
+
+
+def test_a_log_goes_on_where_it_was_marked(tmp_path: Path) -> None:
+    path, whole = tmp_path / "log.jsonl", tmp_path / "whole.jsonl"
+    with Log(whole) as log:
+        lines_of(log, range(9))
+    with Log(path) as log:
+        assert log.is_new
+        lines_of(log, range(3))
+        mark = log.mark()
+        lines_of(log, range(3, 7))
+    for _ in range(2):  # killed again before there is another mark
+        with Log(path, mark) as log:
+            assert not log.is_new
+            lines_of(log, range(3, 5))
+    with path.open("ab") as file:
+        file.write(b'{"event": "line", "number": 99, "word": "very long"}\n' * 9 + b'{"event": "li')
+    with Log(path, mark) as log:
+        assert len(read(path)) == 3
+        lines_of(log, range(3, 8))
+        mark = log.mark()
+    with Log(path, mark) as log:
+        lines_of(log, range(8, 9))
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_a_mark_before_the_first_line(tmp_path: Path) -> None:
+    with Log(tmp_path / "log") as log:
+        mark = log.mark()
+    for _ in range(2):
+        with Log(tmp_path / "log", mark) as log:
+            lines_of(log, range(2))
+    assert len(read(tmp_path / "log")) == 2
+
+
+@pytest.mark.parametrize("contents", ["", None])
+def test_a_new_file_is_begun_from_a_mark_in_another(tmp_path: Path, contents: str | None) -> None:
+    with Log(tmp_path / "log") as log:
+        lines_of(log, range(3))
+        mark = log.mark()
+    if contents is not None:
+        (tmp_path / "new").write_text(contents)
+    with Log(tmp_path / "new", mark) as log:
+        assert log.is_new
+        lines_of(log, range(1))
+    assert len(read(tmp_path / "new")) == 1
+
+
+@pytest.mark.parametrize("change", [lambda data: b"x" + data[1:], lambda data: data[:-1], lambda data: b"other\n"])
+def test_another_file_is_left_alone(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "log"
+    with Log(path) as log:
+        lines_of(log, range(3))
+        mark = log.mark()
+    path.write_bytes(change(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(FileError, match="are not those that the run had written at its checkpoint"):
+        Log(path, mark)
+    assert path.read_bytes() == before
+
+
+def test_no_log_and_no_file_have_no_mark() -> None:
+    with Log(None) as log:
+        assert log.mark() is None
+    if Path("/dev/null").exists():
+        with Log("/dev/null") as log:
+            assert log.mark() is None
 
 
 def test_no_log_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

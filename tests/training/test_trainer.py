@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -536,6 +537,51 @@ def test_a_run_that_explodes_keeps_what_was_finite(
         assert math.isfinite(loss_of(model, valid))
 
 
+@pytest.mark.parametrize("exponent", range(0, 40, 3))
+@pytest.mark.parametrize("batch_size", [20, 1000])
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_no_run_finishes_with_an_infinite_perplexity(make: Make, exponent: int, batch_size: int) -> None:
+    model = make()
+    recorder = Recorder(model)
+    trainer = Trainer(
+        model,
+        optimizer="sgd",
+        learning_rate=10.0**exponent,
+        schedule="constant",
+        batch_size=batch_size,
+        max_grad_norm=math.inf,
+        threads=1,
+        warmup_steps=0,
+        callback=recorder,
+    )
+    before = bytes_of(model)
+    try:
+        history = trainer.fit(SMALL, OTHER, epochs=3)
+    except TrainingError as error:
+        assert re.search(r"the .* is (inf|nan) at step \d+ .*a smaller learning rate", str(error))
+        history = trainer.history
+    else:
+        assert exponent < 30
+    for epoch in history.epochs:
+        assert math.isfinite(epoch.train_perplexity)
+        assert math.isfinite(epoch.valid_perplexity or math.inf)
+    best = history.best
+    assert bytes_of(model) == (before if best is None else recorder.parameters[best.epoch - 1])
+
+
+def test_what_is_worse_than_guessing_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
+    options: dict[str, Any] = {"optimizer": "sgd", "schedule": "constant", "max_grad_norm": math.inf, "threads": 1}
+    trainer = Trainer(nnlm(), learning_rate=50.0, warmup_steps=0, batch_size=20, **options)
+    history = trainer.fit(SMALL, OTHER, epochs=2)
+    assert history.best is not None
+    assert history.best.valid_loss is not None
+    assert history.best.valid_loss > math.log(V)
+    assert "is worse than guessing: the learning rate (50) may be too large" in caplog.text
+    caplog.clear()
+    Trainer(nnlm(), threads=1).fit(SMALL, OTHER, epochs=2)
+    assert "guessing" not in caplog.text
+
+
 def test_before_the_first_epochs_end_the_beginning_is_the_best(make: Make, tmp_path: Path) -> None:
     model, path = make(), tmp_path / "model.fastlm"
     path.write_bytes(b"what was there")
@@ -569,7 +615,7 @@ def test_a_perfect_loss_is_not_bettered_by_the_same(monkeypatch: pytest.MonkeyPa
     class Zero:
         loss = 0.0
 
-    monkeypatch.setattr("fastlm.training.trainer.evaluate", lambda *arguments, **options: Zero)
+    monkeypatch.setattr("fastlm.training.run.evaluate", lambda *arguments, **options: Zero)
     history = Trainer(nnlm(), threads=1, patience=2).fit(SMALL, OTHER, epochs=9)
     assert [epoch.best for epoch in history.epochs] == [True, False, False]
 

@@ -1,0 +1,160 @@
+"""The options of the verb `train`."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from fastlm.cli.options import add_errors, duration, positive_duration, positive_float, share, tokenizer, whole_number
+
+__all__ = ["VOCAB_SIZE", "add_kinds"]
+
+Parsers = Any  # argparse keeps the class of its sub-parsers to itself
+Verb = Callable[[argparse.Namespace], None]
+
+VOCAB_SIZE = 20_000
+EPILOG = """\
+Ctrl-C and SIGTERM end a run in good order: the best model so far is in MODEL, and a last checkpoint in DIRECTORY."""
+
+
+def add_kinds(kinds: Parsers, run: Verb) -> None:
+    """Add a parser for each kind of model; options that are not given are not in what it returns."""
+    _add_nnlm(kinds, run)
+    _add_rnnlm(kinds, run)
+
+
+def _add_nnlm(kinds: Parsers, run: Verb) -> None:
+    parser = _add_kind(kinds, run, "nnlm", "a network over the last few words (Bengio et al. 2003)")
+    model = _add_model_options(parser, embedding_dim=100, hidden_size=200, dropout=0.3, context="sentence")
+    model.add_argument("--context-size", metavar="N", type=whole_number(1), help="how many words are seen (4)")
+    model.add_argument("--direct", action="store_true", help="connect the word vectors to the output directly as well")
+    _add_training_options(parser, "words that are learned from at a time (256)")
+
+
+def _add_rnnlm(kinds: Parsers, run: Verb) -> None:
+    parser = _add_kind(kinds, run, "rnnlm", "a recurrent network (Mikolov et al. 2010)")
+    _add_model_options(parser, embedding_dim=256, hidden_size=256, dropout=0.35, context="continuous")
+    training = _add_training_options(parser, "parts of the text that are read side by side (20)")
+    training.add_argument(
+        "--bptt-len", metavar="N", type=whole_number(1), help="steps that the gradient goes back through time (35)"
+    )
+
+
+def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.ArgumentParser:
+    """Add the parser of a kind of model, with what is read and written."""
+    parser: argparse.ArgumentParser = kinds.add_parser(
+        name,
+        help=what,
+        description=f"Train {what}. In brackets: what holds if an option is not given.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.set_defaults(run=run, wrong_call=parser.error)
+    parser.add_argument(
+        "file", metavar="FILE", help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input"
+    )
+    parser.add_argument("--valid", metavar="FILE", default=None, help="text to choose the best epoch by")
+    parser.add_argument(
+        "--valid-tokens",
+        metavar="N",
+        type=whole_number(1),
+        help="choose by its first N tokens alone, and measure on all of it at the end",
+    )
+    parser.add_argument(
+        "--init", metavar="MODEL", default=None, help="train this model further, with its words, tokenizer and sizes"
+    )
+    parser.add_argument("-o", "--output", metavar="MODEL", required=True, help="the model file to write")
+    parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each epoch and every 100th step")
+    parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")
+    _add_text_options(parser.add_argument_group("text"))
+    _add_job_options(parser.add_argument_group("job"))
+    return parser
+
+
+def _add_text_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--vocab-size",
+        metavar="N",
+        type=whole_number(3),
+        help=f"at most so many words, <unk> and </s> among them ({VOCAB_SIZE})",
+    )
+    group.add_argument("--min-count", metavar="N", type=whole_number(1), help="leave out words that are rarer (1)")
+    group.add_argument("--vocab", metavar="FILE", default=None, help="take the words of a list, one a line")
+    group.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        type=tokenizer,
+        help="whitespace, word, char, or the path of a Hugging Face tokenizer.json (whitespace)",
+    )
+    group.add_argument("--lower-case", action="store_true", help="for the tokenizer word")
+    add_errors(group)
+
+
+def _add_job_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--checkpoint", metavar="DIRECTORY", help="keep there what the run needs to go on after whatever may happen"
+    )
+    group.add_argument(
+        "--checkpoint-every", metavar="TIME", type=duration, help="how often: 90s, 10m, 2h; 0s: after each step (10m)"
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint to the same bytes; from the beginning where there is none yet",
+    )
+    group.add_argument(
+        "--time-limit",
+        metavar="TIME",
+        type=positive_duration,
+        help="end within 90s, 30m, 2h with the best model; the learning rate falls over this time",
+    )
+
+
+def _add_model_options(
+    parser: argparse.ArgumentParser, *, embedding_dim: int, hidden_size: int, dropout: float, context: str
+) -> argparse._ArgumentGroup:
+    """Add the options of every model; the values are for the help alone."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--embedding-dim", metavar="N", type=whole_number(1), help=f"length of a word's vector ({embedding_dim})"
+    )
+    group.add_argument("--hidden-size", metavar="N", type=whole_number(1), help=f"hidden units ({hidden_size})")
+    group.add_argument(
+        "--dropout", metavar="P", type=share, help=f"share of units that are left out at random ({dropout})"
+    )
+    group.add_argument(
+        "--context",
+        choices=("sentence", "continuous"),
+        help=f"whether each line is a text by itself, or the text runs on ({context})",
+    )
+    return group
+
+
+def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("training")
+    group.add_argument("--epochs", metavar="N", type=whole_number(1), help="passes over the text, at most (10)")
+    group.add_argument("--batch-size", metavar="N", type=whole_number(1), help=batch)
+    group.add_argument("--optimizer", choices=("adam", "adagrad", "sgd"), help="how gradients become steps (adam)")
+    group.add_argument(
+        "--learning-rate",
+        metavar="X",
+        type=positive_float,
+        help="size of the steps (0.002 for adam, 0.05 for adagrad, 0.5 for sgd)",
+    )
+    group.add_argument("--momentum", metavar="X", type=share, help="for --optimizer sgd (0)")
+    group.add_argument(
+        "--schedule",
+        choices=("cosine", "halving", "constant"),
+        help="how the rate falls: to zero over the epochs, by half when validation stalls, not at all (cosine)",
+    )
+    group.add_argument("--warmup-steps", metavar="N", type=whole_number(0), help="over which the rate rises (200)")
+    group.add_argument(
+        "--max-grad-norm", metavar="X", type=positive_float, help="limit of the gradient's norm; inf: none (1)"
+    )
+    group.add_argument(
+        "--patience", metavar="N", type=whole_number(1), help="stop after N epochs without a better validation (3)"
+    )
+    group.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
+    group.add_argument("--seed", metavar="N", type=whole_number(0), help="the same seed gives the same model (1)")
+    return group
