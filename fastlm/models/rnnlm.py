@@ -136,7 +136,7 @@ class RNNLM(NeuralModel):
             residual=config["residual"],
             dropout=config["dropout"],
         )
-        self.output_dropout = Dropout("output_dropout", config["dropout"])
+        self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
         self.output = Softmax("output", config["hidden_size"], vocab_size, source, self.vocabulary.counts)
         return [self.embedding, self.recurrent, self.output]
 
@@ -179,8 +179,8 @@ class RNNLM(NeuralModel):
         return workspace.array("carried", self._memory_shape(num_streams), fill=0)
 
     def carried(self, batch_size: int, workspace: Workspace) -> dict[str, FloatArray]:
-        """Return the state (B, H) that a chunk leaves to the next one."""
-        return {"hidden": self._carried(batch_size, workspace)}
+        """Return the memory (L, S, B, H) that a chunk leaves to the next one."""
+        return {"memory": self._carried(batch_size, workspace)}
 
     def training_batches(
         self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
@@ -202,12 +202,12 @@ class RNNLM(NeuralModel):
         """Forward and backward pass of a chunk; the state is carried on in the workspace."""
         steps, num_streams = batch.inputs.shape
         hidden = self._hidden(batch.inputs, batch.resets, self._carried(num_streams, workspace), workspace)
-        h = self.output_dropout.forward(hidden.reshape(steps, -1), workspace)
+        h = self.hidden_dropout.forward(hidden.reshape(steps, -1), workspace)
         targets = batch.targets.reshape(-1)
         num_events = int(np.count_nonzero(targets >= 0))
         h = h.reshape(steps * num_streams, -1)
         loss, dh = self.output.loss_and_gradient(h, targets, 1.0 / max(1, num_events), workspace)
-        dh = self.output_dropout.backward(dh.reshape(steps, -1), workspace)
+        dh = self.hidden_dropout.backward(dh.reshape(steps, -1), workspace)
         self._backward(dh.reshape(hidden.shape), workspace)
         workspace.workers.finish()
         return loss, num_events
