@@ -6,11 +6,21 @@ from pathlib import Path
 
 import builds
 import kills
+import large
+import ngram
 import precision
 import quality
 import speed
 
-BENCHES = {"builds": builds, "kills": kills, "precision": precision, "quality": quality, "speed": speed}
+BENCHES = {
+    "builds": builds,
+    "kills": kills,
+    "large": large,
+    "ngram": ngram,
+    "precision": precision,
+    "quality": quality,
+    "speed": speed,
+}
 
 
 def main() -> int:

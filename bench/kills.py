@@ -23,9 +23,9 @@ from typing import Any
 
 PHASES = ("start", "resuming", "step", "checkpoint", "validation", "saving", "end")
 MOST_KILLS = 5  # of one run
-NUM_WORDS, NUM_LINES, NUM_VALID = 3000, 600, 200
+NUM_WORDS, NUM_LINES, NUM_VALID = 3000, 250, 300
 OPTIONS = (
-    *("--embedding-dim", "48", "--hidden-size", "48", "--batch-size", "8", "--bptt-len", "20", "--epochs", "8"),
+    *("--embedding-dim", "48", "--hidden-size", "48", "--batch-size", "8", "--bptt-len", "20", "--epochs", "24"),
     *("--learning-rate", "0.0005", "--patience", "99", "--threads", "2", "--quiet"),
 )
 CHECKPOINTS = ("--checkpoint-every", "0.05s", "--resume")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastlm.errors import DataError, FastLMError, FileError, ModelFileError, TrainingError
-    from fastlm.models import NNLM, RNNLM, LanguageModel, load
+    from fastlm.models import NNLM, RNNLM, LanguageModel, NGramLM, load
     from fastlm.text.corpus import Corpus
     from fastlm.text.tokenizer import Tokenizer
     from fastlm.text.vocabulary import Vocabulary
@@ -25,6 +25,7 @@ _HOMES = {
     "FileError": "fastlm.errors",
     "LanguageModel": "fastlm.models",
     "ModelFileError": "fastlm.errors",
+    "NGramLM": "fastlm.models",
     "Tokenizer": "fastlm.text.tokenizer",
     "Trainer": "fastlm.training.trainer",
     "TrainingError": "fastlm.errors",
@@ -41,6 +42,7 @@ __all__ = [
     "FileError",
     "LanguageModel",
     "ModelFileError",
+    "NGramLM",
     "Tokenizer",
     "Trainer",
     "TrainingError",

@@ -6,8 +6,9 @@ also the built-in exception that a caller would catch who does not know fastlm.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["DataError", "FastLMError", "FileError", "ModelFileError", "TrainingError", "compiled_modules"]
+__all__ = ["DataError", "FastLMError", "FileError", "LineError", "ModelFileError", "TrainingError", "compiled_modules"]
 
 
 class FastLMError(Exception):
@@ -16,6 +17,29 @@ class FastLMError(Exception):
 
 class DataError(FastLMError, ValueError):
     """Text or ids that cannot be used as they are: invalid UTF-8, nothing in them, a reserved word."""
+
+
+class LineError(DataError):
+    """What is wrong in a line of a text.
+
+    Attributes
+    ----------
+    name : str
+        That of the text.
+    line : int
+        From 1.
+    problem : str
+        What it is, what was expected, and what to do.
+    """
+
+    def __init__(self, name: str, line: int, problem: str) -> None:
+        super().__init__(f"{name}, line {line}: {problem}")
+        self.name = name
+        self.line = line
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.line, self.problem)
 
 
 class FileError(FastLMError, OSError):

@@ -2,12 +2,10 @@
 
 Its metadata says what the file is and how the model is built: `format` ("fastlm-model") and `version` (1), so that
 other files and files from the future are told apart before anything else is believed; `architecture`, the name of the
-model's class; and as JSON objects `config`, the arguments that the class is built with, `tokenizer`, how text is split,
-and `info`, which is free and needed by nobody to use the model. The vocabulary is three tensors, so that hundreds of
-thousands of words are mapped and not parsed: `vocabulary.bytes`, the words' UTF-8 one after the other,
-`vocabulary.ends`, where each word ends in them, and, where they are known, `vocabulary.counts`. All other tensors are
-the model's own arrays, under the names that the model gives them. There is no pickle anywhere: reading a file runs
-nothing that stands in it.
+model's class; and as JSON objects `config`, the arguments that the class is built with, and `info`, which is free and
+needed by nobody to use the model. The vocabulary and the tokenizer are there as `fastlm.text.stored` describes. All
+other tensors are the model's own arrays, under the names that the model gives them. There is no pickle anywhere:
+reading a file runs nothing that stands in it.
 """
 
 import json
@@ -16,19 +14,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.errors import FastLMError, ModelFileError
-from fastlm.storage import Source, TensorFile, read_tensors, write_tensors
-from fastlm.text.tokenizer import tokenizer_from_spec
+from fastlm.storage import Source, read_tensors, write_tensors
+from fastlm.text.stored import VOCABULARY, read_entry, read_json, read_vocabulary
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["ModelContents", "read_model", "write_model"]
 
 FORMAT = "fastlm-model"
 VERSION = 1
-VOCABULARY = "vocabulary."  # how the names of the vocabulary's tensors begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +71,7 @@ def write_model(path: Source, contents: ModelContents) -> None:
 
     Examples
     --------
+    >>> import numpy as np
     >>> vocabulary = Vocabulary(["the", "cat"])
     >>> rows = np.zeros((5, 2), np.float32)
     >>> write_model("cat.fastlm", ModelContents("NNLM", {"embedding_dim": 2}, vocabulary, {"embeddings": rows}, {}))
@@ -141,11 +138,9 @@ def read_model(
     if verify:
         file.verify()
     try:
-        vocabulary = _read_vocabulary(file, tokenizer)
-        if verify:
-            _check_words(file.tensors)
-        architecture = _entry(file, "architecture")
-        config, info = _read_json(file, "config"), _read_json(file, "info")
+        vocabulary = read_vocabulary(file, tokenizer, verify=verify)
+        architecture = read_entry(file, "architecture")
+        config, info = read_json(file, "config"), read_json(file, "info")
     except FastLMError as error:
         raise ModelFileError(f"cannot use {name!r}: {error}") from error
     arrays = {key: array for key, array in file.tensors.items() if not key.startswith(VOCABULARY)}
@@ -167,35 +162,3 @@ def _check_format(name: str, metadata: Mapping[str, str]) -> None:
             f"cannot use {name!r}: it has version {version} of the format, but this fastlm reads versions up to "
             f"{VERSION}; install a newer fastlm (pip install -U fastlm)"
         )
-
-
-def _entry(file: TensorFile, key: str) -> str:
-    if not file.metadata.get(key):
-        raise ModelFileError(f"its metadata has no {key!r}, which every model has; save the model again")
-    return file.metadata[key]
-
-
-def _read_json(file: TensorFile, key: str) -> dict[str, Any]:
-    text = _entry(file, key)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"its {key} is not JSON ({error}); save the model again") from error
-    if not isinstance(content, dict):
-        raise ModelFileError(f"its {key} is {text[:80]!r}, expected a JSON object; save the model again")
-    return content
-
-
-def _read_vocabulary(file: TensorFile, function: Callable[[str], Iterable[str]] | None) -> Vocabulary:
-    return Vocabulary.from_arrays(file.tensors, tokenizer_from_spec(_read_json(file, "tokenizer"), function))
-
-
-def _check_words(tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Check that every word is UTF-8, without making strings of them."""
-    data, ends = tensors["vocabulary.bytes"], tensors["vocabulary.ends"]
-    try:
-        str(data.data, "utf-8")
-    except UnicodeDecodeError as error:
-        raise ModelFileError(f"its vocabulary is not UTF-8 ({error}); save the model again") from error
-    if np.any(data[ends[:-1]] & 0xC0 == 0x80):
-        raise ModelFileError("a word of its vocabulary begins inside a character of UTF-8; save the model again")

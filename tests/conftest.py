@@ -10,6 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from fastlm.nn import products
+from fastlm.nn.outputs import softmax
 from fastlm.nn.parallel import Workers
 
 ENGLISH = """\
@@ -55,6 +56,10 @@ KOREAN = """\
 """.splitlines()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kenlm", metavar="FOLDER", help="a folder with ARPA files and scores of KenLM to compare with")
+
+
 @pytest.fixture(scope="session")
 def english_lines() -> list[str]:
     """Twenty sentences, lower case, split at spaces, with few words that come often."""
@@ -93,6 +98,7 @@ def one_blas_thread() -> Iterator[None]:
 def fine_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each thread a share also of what is too little to be worth one."""
     monkeypatch.setattr(products, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(softmax, "FEWEST_PANELS", 1)
 
 
 @pytest.fixture

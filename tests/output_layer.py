@@ -54,6 +54,12 @@ class OutputLayer:
         panels = self.exps.astype(np.float64) * np.exp(shifts.astype(np.float64) - self.log_norms[:, None])
         return panels.transpose(0, 2, 1).reshape(-1, len(self.weight))[: len(self.hidden)]
 
+    @property
+    def squares_of_blocks(self) -> np.ndarray:
+        """Return the sums of the squares of each block's rows of dweight, (K,)."""
+        starts = range(0, len(self.weight), self.block)
+        return np.array([(self.dweight[i : i + self.block].astype(np.float64) ** 2).sum() for i in starts])
+
     def poison(self, *shape: int) -> np.ndarray:
         return self.guards.array(self.dtype, *shape)
 
@@ -90,10 +96,12 @@ class OutputLayer:
         P, _, W = self.exps.shape
         H = self.hidden.shape[1]
         rows, scales = self.poison(-(-H // W), P * W, W), self.poison(2, P * W)
+        self.squares = self.guards.array(np.float64, self.num_blocks)
         for start, stop in [(0, self.num_blocks)] if parts is None else parts:
             kernel(
-                self.dweight, self.dbias, self.exps, self.shifts, self.log_norms, self.hidden, self.targets, rows,
-                scales, self.poison(self.block, W // 2), self.factor, self.block, start, stop, accumulate,
+                self.dweight, self.dbias, self.squares, self.exps, self.shifts, self.log_norms, self.hidden,
+                self.targets, rows, scales, self.poison(self.block, W // 2), self.factor, self.block, start, stop,
+                accumulate,
             )  # fmt: skip
         return self
 
@@ -120,6 +128,7 @@ class OutputLayer:
             "dhidden": self.factor * dhidden,
             "dweight": 1 + self.factor * dweight,
             "dbias": 1 + self.factor * dbias,
+            "squares": self.squares_of_blocks,
         }
         for name, wanted in expected.items():
             np.testing.assert_allclose(getattr(self, name), wanted, tolerance, tolerance, err_msg=name)

@@ -12,7 +12,7 @@ import pytest
 BENCH = str(Path(__file__).parents[1] / "bench")
 
 
-BENCHES = ("builds", "kills", "precision", "quality", "speed")
+BENCHES = ("builds", "kills", "large", "ngram", "precision", "quality", "speed")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in BENCHES)])

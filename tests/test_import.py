@@ -16,7 +16,7 @@ import pytest
 import fastlm
 
 HEAVY = {"numpy", "scipy", "tqdm", "threadpoolctl", "tokenizers", "zstandard"}
-NAMES = {"Corpus", "FastLMError", "NNLM", "RNNLM", "Trainer", "Vocabulary", "load"}
+NAMES = {"Corpus", "FastLMError", "NGramLM", "NNLM", "RNNLM", "Trainer", "Vocabulary", "load"}
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(fastlm.__path__, "fastlm.")

@@ -23,7 +23,7 @@ ARROWS = {
     "inference": {"nn", "text", "progress"},
     "modelfile": {"text", "storage"},
     "nn": COMPILED,
-    "text": COMPILED | {"storage"},
+    "text": COMPILED | {"storage", "progress"},
     "scan": {"kernels"},
     "kernels": set(),
     "storage": set(),
@@ -32,7 +32,12 @@ ARROWS = {
     "errors": set(),
 }
 ARROWS["cli"] = set(ARROWS) - COMPILED
-USE_COMPILED = {"fastlm.models.ngram", "fastlm.models.frozen"}  # beside nn and text
+USE_COMPILED = {  # beside nn and text
+    "fastlm.models.ngram",
+    "fastlm.models.ngram_arpa",
+    "fastlm.models.ngram_estimation",
+    "fastlm.models.frozen",
+}
 OTHERS_MATRICES = {"scipy", "threadpoolctl"}  # NumPy and tqdm are all that is needed at run time
 
 DRAWERS = {"util", "utils", "common", "helper", "helpers", "misc"}

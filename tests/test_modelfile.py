@@ -233,7 +233,7 @@ def test_a_version_that_is_none(path: Path, saved: bytes, version: str | None) -
 @pytest.mark.parametrize("key", ["architecture", "config", "tokenizer", "info"])
 def test_missing_metadata(path: Path, saved: bytes, key: str) -> None:
     change_metadata(path, **{key: None})
-    refused(path, f"its metadata has no '{key}', which every model has")
+    refused(path, f"its metadata has no '{key}', which belongs there")
 
 
 @pytest.mark.parametrize("key", ["config", "tokenizer", "info"])

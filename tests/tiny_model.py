@@ -69,6 +69,11 @@ class TinyModel:
             progress(len(ids))
         return np.array(scores)
 
+    def log_prob_blocks(self, corpus, *, num_streams=1, workers=None):
+        log_probs = self.token_log_probs(corpus, num_streams=num_streams, workers=workers)
+        for parity in (1, 0):  # in another order than that of the text
+            yield np.arange(parity, len(log_probs), 2), log_probs[parity::2]
+
     def evaluate(self, corpus, *, num_streams=16, threads=None, progress=False):
         return evaluation.evaluate(self, corpus, num_streams=num_streams, progress=progress)
 

@@ -153,10 +153,10 @@ def _read(show: Show) -> tuple["Corpus", "Corpus", "Corpus"]:
 
 
 def _train(recipe: Recipe, train: "Corpus", valid: "Corpus", path: Path, options: argparse.Namespace) -> "NeuralModel":
-    from fastlm.models import ARCHITECTURES
+    from fastlm.models import NETWORKS
     from fastlm.training.trainer import Trainer
 
-    model = ARCHITECTURES[recipe.name.lower()](train.vocabulary, **recipe.model | {"seed": options.seed})
+    model = NETWORKS[recipe.name.lower()](train.vocabulary, **recipe.model | {"seed": options.seed})
     size = sum(array.size for array in model.parameters.values())
     _say(f"training an {recipe.name} of {size:,} parameters")
     trainer = Trainer(model, seed=options.seed, threads=options.threads, progress=True, output=path, **recipe.training)

@@ -4,11 +4,17 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 __all__ = [
+    "VOCAB_SIZE",
     "add_errors",
+    "add_text_options",
+    "check_text_options",
     "duration",
     "fraction",
+    "given",
+    "given_text_options",
     "non_negative_float",
     "positive_duration",
     "positive_float",
@@ -18,7 +24,7 @@ __all__ = [
     "whole_number",
 ]
 
-
+VOCAB_SIZE = 20_000
 UNITS = (86_400, 3600, 60, 1)  # seconds of a day, an hour, a minute
 
 
@@ -32,8 +38,61 @@ def add_errors(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def whole_number(minimum: int) -> Callable[[str], int]:
-    """Return a converter for whole numbers of at least `minimum`."""
+def add_text_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say how a text is split, and which of its words are kept."""
+    group.add_argument(
+        "--vocab-size",
+        metavar="N",
+        type=whole_number(3),
+        default=None,
+        help=f"at most so many words, <unk> and </s> among them ({VOCAB_SIZE})",
+    )
+    group.add_argument(
+        "--min-count", metavar="N", type=whole_number(1), default=None, help="leave out words that are rarer (1)"
+    )
+    group.add_argument(
+        "--vocab",
+        metavar="FILE",
+        default=None,
+        help="take the words of a list, one a line; or words and tokenizer of a corpus or model",
+    )
+    group.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        type=tokenizer,
+        default=None,
+        help="whitespace, word, char, or the path of a Hugging Face tokenizer.json (whitespace)",
+    )
+    group.add_argument("--lower-case", action="store_true", default=False, help="for the tokenizer word")
+    add_errors(group)
+
+
+def check_text_options(options: argparse.Namespace) -> None:
+    """Refuse such options that do not go together, as a wrong call."""
+    if options.vocab is not None and (options.vocab_size or options.min_count):
+        options.wrong_call(
+            "argument --vocab: a list of words is taken as it is; leave out --vocab-size and --min-count"
+        )
+    if options.lower_case and options.tokenizer != "word":
+        options.wrong_call(
+            f"argument --lower-case: the tokenizer {options.tokenizer or 'whitespace'} keeps case; "
+            "give --tokenizer word"
+        )
+
+
+def given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the named options that the caller has given, where the parser leaves out the others."""
+    return {name: value for name, value in vars(options).items() if name in names}
+
+
+def given_text_options(options: argparse.Namespace) -> list[str]:
+    """Name those of the options about splitting and keeping words that the caller has given."""
+    names = ("vocab_size", "min_count", "vocab", "tokenizer", "lower_case")
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+
+
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Return a converter for whole numbers of at least `minimum` and at most `maximum`."""
 
     def convert(value: str) -> int:
         try:
@@ -42,6 +101,8 @@ def whole_number(minimum: int) -> Callable[[str], int]:
             number = minimum - 1
         if number < minimum:
             raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, got {value!r}")
+        if maximum is not None and number > maximum:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at most {maximum}, got {value!r}")
         return number
 
     return convert

@@ -5,10 +5,10 @@ import math
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["display_width", "prepare_streams", "print_json", "print_table"]
+__all__ = ["display_width", "prepare_streams", "print_json", "print_table", "teller"]
 
 
 def prepare_streams() -> None:
@@ -57,3 +57,10 @@ def _character_width(character: str) -> int:
     if unicodedata.category(character) in {"Mn", "Me", "Cf"} or "\u1160" <= character <= "\u11ff":
         return 0  # also the vowels and finals of decomposed Hangul, which are drawn into their syllable
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def teller(*, quiet: bool) -> Callable[[str], object]:
+    """Return what tells the user a message, on standard error; silent if `quiet`."""
+    if quiet:
+        return lambda message: None
+    return lambda message: print(message, file=sys.stderr, flush=True)

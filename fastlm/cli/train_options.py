@@ -4,14 +4,13 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from fastlm.cli.options import add_errors, duration, positive_duration, positive_float, share, tokenizer, whole_number
+from fastlm.cli.options import add_text_options, duration, positive_duration, positive_float, share, whole_number
 
-__all__ = ["VOCAB_SIZE", "add_kinds"]
+__all__ = ["add_kinds"]
 
 Parsers = Any  # argparse keeps the class of its sub-parsers to itself
 Verb = Callable[[argparse.Namespace], None]
 
-VOCAB_SIZE = 20_000
 EPILOG = """\
 Ctrl-C and SIGTERM end a run in good order: the best model so far is in MODEL, and a last checkpoint in DIRECTORY."""
 
@@ -51,9 +50,11 @@ def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.Argum
     )
     parser.set_defaults(run=run, wrong_call=parser.error)
     parser.add_argument(
-        "file", metavar="FILE", help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input"
+        "file",
+        metavar="FILE",
+        help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus",
     )
-    parser.add_argument("--valid", metavar="FILE", default=None, help="text to choose the best epoch by")
+    parser.add_argument("--valid", metavar="FILE", default=None, help="text, or corpus, to choose the best epoch by")
     parser.add_argument(
         "--valid-tokens",
         metavar="N",
@@ -67,28 +68,9 @@ def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.Argum
     parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each epoch and every 100th step")
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")
-    _add_text_options(parser.add_argument_group("text"))
+    add_text_options(parser.add_argument_group("text"))
     _add_job_options(parser.add_argument_group("job"))
     return parser
-
-
-def _add_text_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--vocab-size",
-        metavar="N",
-        type=whole_number(3),
-        help=f"at most so many words, <unk> and </s> among them ({VOCAB_SIZE})",
-    )
-    group.add_argument("--min-count", metavar="N", type=whole_number(1), help="leave out words that are rarer (1)")
-    group.add_argument("--vocab", metavar="FILE", default=None, help="take the words of a list, one a line")
-    group.add_argument(
-        "--tokenizer",
-        metavar="NAME",
-        type=tokenizer,
-        help="whitespace, word, char, or the path of a Hugging Face tokenizer.json (whitespace)",
-    )
-    group.add_argument("--lower-case", action="store_true", help="for the tokenizer word")
-    add_errors(group)
 
 
 def _add_job_options(group: argparse._ArgumentGroup) -> None:

@@ -7,12 +7,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastlm.cli.corpora import described, read_text
 from fastlm.cli.options import add_errors, fraction, non_negative_float, text, whole_number
 from fastlm.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from fastlm.inference.tokens import Score
     from fastlm.models.base import LanguageModel
+    from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["add_parser"]
 
@@ -31,7 +33,7 @@ def add_parser(verbs: Verbs) -> None:
     _add_predict(verbs)
     _add_generate(verbs)
     _add_similar(verbs)
-    _add_verb(verbs, "info", info, "say what a model file holds")
+    _add_verb(verbs, "info", info, "say what a model file, or a prepared corpus, holds")
 
 
 def _add_verb(
@@ -58,7 +60,7 @@ def _add_text_file(parser: argparse.ArgumentParser, **options: Any) -> None:
 
 def _add_evaluate(verbs: Verbs) -> None:
     parser = _add_verb(verbs, "evaluate", evaluate, "measure how well a model predicts a text: perplexity")
-    _add_text_file(parser, help="the text: plain, .gz, .xz, .zst, or - for standard input")
+    _add_text_file(parser, help="the text: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus")
     parser.add_argument(
         "--num-streams",
         metavar="N",
@@ -123,10 +125,8 @@ def _load(options: argparse.Namespace) -> "LanguageModel":
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print the perplexity report of a text."""
-    from fastlm.text.corpus import Corpus
-
     model = _load(options)
-    corpus = Corpus.encode(options.file, model.vocabulary, errors=options.errors)
+    corpus = read_text(options.file, model.vocabulary, options.errors)
     report = model.evaluate(corpus, num_streams=options.num_streams, threads=options.threads, progress=True)
     if options.json:
         print_json(report.to_dict())
@@ -218,18 +218,19 @@ def similar(options: argparse.Namespace) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    """Print what a model file holds."""
-    model = _load(options)
-    facts = _facts(model, options)
+    """Print what a model or corpus file holds."""
+    from fastlm.text.corpusfile import is_corpus
+
+    facts = _corpus_facts(options) if is_corpus(options.model) else _facts(_load(options), options)
     if options.json:
         print_json(facts)
         return
     rows = [(name.replace("_", " "), _cell(value)) for name, value in facts.items() if not isinstance(value, dict)]
     for group in ("tokenizer", "config", "info"):
-        rows += [(f"{group}: {name}", _cell(value)) for name, value in facts[group].items()]
+        rows += [(f"{group}: {name}", _cell(value)) for name, value in facts.get(group, {}).items()]
     rows += [
         (f"parameters: {name}", f"{' x '.join(map(str, array['shape']))} {array['dtype']}")
-        for name, array in facts["parameters"].items()
+        for name, array in facts.get("parameters", {}).items()
     ]
     print_table(rows)
 
@@ -237,18 +238,37 @@ def info(options: argparse.Namespace) -> None:
 def _facts(model: "LanguageModel", options: argparse.Namespace) -> dict[str, Any]:
     arrays = model.parameters
     return {
-        "file": options.model,
-        "file_size": Path(options.model).stat().st_size,
-        "checksums": "verified" if options.verify else "not verified",
+        **_file_facts(options, model.vocabulary),
         "architecture": model.architecture,
         "context": model.context,
-        "vocab_size": len(model.vocabulary),
         "num_parameters": sum(array.size for array in arrays.values()),
-        # A tokenizer's own file, kept inside, may be megabytes long.
-        "tokenizer": {name: value for name, value in model.vocabulary.tokenizer.spec.items() if name != "json"},
         "config": model.config,
         "info": model.info,
         "parameters": {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in arrays.items()},
+    }
+
+
+def _corpus_facts(options: argparse.Namespace) -> dict[str, Any]:
+    from fastlm.text.corpus import Corpus
+
+    corpus = Corpus.open(options.model, verify=options.verify)
+    counts = ("num_tokens", "num_sentences", "num_unknown", "num_empty_lines", "num_characters", "num_bytes")
+    return {
+        **_file_facts(options, corpus.vocabulary),
+        "contents": f"a prepared corpus: {described(corpus)}",
+        **{name: getattr(corpus, name) for name in (*counts, "num_replaced", "num_skipped")},
+        "dtype": str(corpus.ids.dtype),
+    }
+
+
+def _file_facts(options: argparse.Namespace, vocabulary: "Vocabulary") -> dict[str, Any]:
+    return {
+        "file": options.model,
+        "file_size": Path(options.model).stat().st_size,
+        "checksums": "verified" if options.verify else "not verified",
+        "vocab_size": len(vocabulary),
+        # A tokenizer's own file, kept inside, may be megabytes long.
+        "tokenizer": {name: value for name, value in vocabulary.tokenizer.spec.items() if name != "json"},
     }
 
 

@@ -15,7 +15,6 @@ from fastlm.text.corpus import Corpus
 
 __all__ = ["Report", "check_no_nan", "evaluate", "perplexity"]
 
-BLOCK = 1 << 20  # tokens that are summed at a time
 SHORTEST_STREAM = 128  # tokens; a stream begins without history, so that shorter ones would cost perplexity
 
 
@@ -225,16 +224,15 @@ def evaluate(
     """
     check_vocabulary(corpus, model.vocabulary)
     num_streams = _fitting_streams(whole_number("num_streams", num_streams, minimum=1), model.context, corpus)
-    with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
-        log_probs = model.token_log_probs(corpus, num_streams=num_streams, workers=workers, progress=shown.update)
-
     log_prob = log_prob_without_unknown = 0.0
     num_ends = 0
-    for start in range(0, corpus.num_tokens, BLOCK):
-        ids, block = corpus.ids[start : start + BLOCK], log_probs[start : start + BLOCK]
-        log_prob += float(block.sum())
-        log_prob_without_unknown += float(block[ids != model.vocabulary.unknown_id].sum())
-        num_ends += int(np.count_nonzero(ids == model.vocabulary.end_id))
+    with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
+        for positions, block in model.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+            ids = corpus.ids[positions]
+            log_prob += float(block.sum(dtype=np.float64))
+            log_prob_without_unknown += float(block.sum(dtype=np.float64, where=ids != model.vocabulary.unknown_id))
+            num_ends += int(np.count_nonzero(ids == model.vocabulary.end_id))
+            shown.update(len(positions))
     check_no_nan(log_prob)
 
     return Report(

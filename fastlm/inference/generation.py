@@ -225,7 +225,10 @@ def _candidates(model: Model, log_probs: NDArray[np.floating[Any]], unknown: boo
     if not unknown:
         candidates[model.vocabulary.unknown_id] = -np.inf
     if not np.isfinite(candidates.max()):
-        raise FastLMError("the model gives no word a finite log-probability: are its parameters finite? Train it again")
+        raise FastLMError(
+            "the model gives no word a probability: an n-gram model without smoothing has never seen these words "
+            "together; of any other model the parameters are not finite, and it must be trained again"
+        )
     return candidates
 
 

@@ -1,6 +1,6 @@
 """What a language model must offer so that everything in this package can use it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -86,4 +86,15 @@ class Model(Protocol):
         -------
         NDArray
             The log-probability of each token, shape (corpus.num_tokens,).
+        """
+
+    def log_prob_blocks(
+        self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Score every token of a corpus, in pieces of any size and order, each token once.
+
+        Yields
+        ------
+        tuple
+            Positions of tokens in the corpus, and their log-probabilities as `token_log_probs` gives them.
         """

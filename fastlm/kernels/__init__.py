@@ -4,6 +4,10 @@ Axis letters in shapes, here and in every kernel: V vocabulary, D embedding, H h
 batch (or words of a context), K blocks or samples, R rows of a sparse gradient. Arrays are C-contiguous, all of
 one call in float32 or all in float64; ids are int32 and have been checked. A kernel allocates nothing, keeps
 nothing and releases the interpreter lock; a shape that does not fit raises ValueError before anything is written.
+
+`ngram_counts`, `ngram_estimates` and `ngram`, from which `fastlm.models.ngram` takes its parts, are no layers: their
+axes are T places of a text, M n-grams of an order and R rows of anything else, and a trie keeps the arrays that it
+looks things up in.
 """
 
 from fastlm.errors import compiled_modules

@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterable
 from fastlm.errors import ModelFileError
 from fastlm.modelfile import read_model
 from fastlm.models.base import LanguageModel, NeuralModel
+from fastlm.models.ngram import NGramLM
 from fastlm.models.nnlm import NNLM
 from fastlm.models.rnnlm import RNNLM
 
-__all__ = ["ARCHITECTURES", "NNLM", "RNNLM", "LanguageModel", "NeuralModel", "load"]
+__all__ = ["ARCHITECTURES", "NETWORKS", "NNLM", "RNNLM", "LanguageModel", "NGramLM", "NeuralModel", "load"]
 
-ARCHITECTURES: dict[str, type[NeuralModel]] = {"nnlm": NNLM, "rnnlm": RNNLM}
+NETWORKS: dict[str, type[NeuralModel]] = {"nnlm": NNLM, "rnnlm": RNNLM}
+ARCHITECTURES: dict[str, type[LanguageModel]] = {**NETWORKS, "ngram": NGramLM}
 
 
 def load(
     path: str | os.PathLike[str], *, verify: bool = True, tokenizer: Callable[[str], Iterable[str]] | None = None
-) -> NeuralModel:
+) -> LanguageModel:
     """Open a model file.
 
     Parameters
@@ -30,8 +32,8 @@ def load(
 
     Returns
     -------
-    NeuralModel
-        Its parameters are read-only until it is trained.
+    LanguageModel
+        An NNLM, RNNLM or NGramLM. Its parameters are read-only until it is trained.
 
     Raises
     ------

@@ -65,9 +65,14 @@ class LanguageModel(ABC):
     config: dict[str, Any]
     info: dict[str, Any]
 
+    @classmethod
+    @abstractmethod
+    def from_contents(cls, contents: ModelContents) -> Self:
+        """Build the model that a model file describes, over the file's own arrays."""
+
     @property
     @abstractmethod
-    def parameters(self) -> dict[str, FloatArray]:
+    def parameters(self) -> dict[str, NDArray[Any]]:
         """All that was learned, as named arrays: the model's own, not copies."""
 
     @property
@@ -118,6 +123,12 @@ class LanguageModel(ABC):
             Called with the number of tokens done since the last call.
         """
 
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces: positions in the corpus, and the log-probabilities there."""
+        yield np.arange(corpus.num_tokens), self.token_log_probs(corpus, num_streams=num_streams, workers=workers)
+
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically."""
@@ -167,6 +178,20 @@ class LanguageModel(ABC):
     def similar(self, word: str, k: int = 10) -> list[similarity.Neighbour]:
         """Return the k nearest words by cosine; see `fastlm.inference.similarity.similar`."""
         return similarity.similar(self, word, k)
+
+    def _check_id(self, id: int) -> int:
+        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
+            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
+        return int(id)
+
+    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
+        if len(ids):
+            self._check_id(int(ids.min()))
+            self._check_id(int(ids.max()))
+        return ids.astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,9 +294,12 @@ class NeuralModel(LanguageModel):
 
     @abstractmethod
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
     ) -> Iterator[Any]:
-        """Yield the batches of an epoch, in an order that depends on `seed` alone."""
+        """Yield the batches of an epoch from the `start`-th on, in an order that depends on `seed` alone.
+
+        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's.
+        """
 
     @abstractmethod
     def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
@@ -303,16 +331,23 @@ class NeuralModel(LanguageModel):
         progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.float64]:
         """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
-        num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
         log_probs = np.empty(corpus.num_tokens)
+        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+            log_probs[positions] = values
+            if progress is not None:
+                progress(len(positions))
+        return log_probs
+
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces, so that memory does not grow with the corpus."""
+        num_streams = whole_number("num_streams", num_streams, minimum=1)
+        check_vocabulary(corpus, self.vocabulary)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
             workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
-            for positions, values in self._scored(self._features_of(corpus, num_streams, workspaces)):
-                log_probs[positions] = values
-                if progress is not None:
-                    progress(len(positions))
-        return log_probs
+            yield from self._scored(self._features_of(corpus, num_streams, workspaces))
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
@@ -333,20 +368,6 @@ class NeuralModel(LanguageModel):
         if waiting is not None:
             waiting[0].workspace.workers.finish()
             yield _events(*waiting)
-
-    def _check_id(self, id: int) -> int:
-        if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < len(self.vocabulary):
-            raise ValueError(f"id is {id}, expected 0 to {len(self.vocabulary) - 1}, an id of the model's vocabulary")
-        return int(id)
-
-    def _check_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids are {ids.dtype}{list(ids.shape)}, expected a one-dimensional array of integers")
-        if len(ids):
-            self._check_id(int(ids.min()))
-            self._check_id(int(ids.max()))
-        return ids.astype(np.int32)
 
 
 def _events(batch: Batch, log_probs: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:

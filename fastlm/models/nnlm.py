@@ -144,11 +144,10 @@ class NNLM(NeuralModel):
         self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
     ) -> Iterator[tuple[IntArray, IntArray]]:
         """Yield (windows, targets) of all tokens in a random order; `bptt_len` has no meaning here."""
-        order = np.random.default_rng(seed).permutation(corpus.num_tokens)
-        for windows, targets, _ in self._windows(corpus, order).batches(batch_size):
+        for windows, targets, _ in self._windows(corpus, seed).batches(batch_size, start):
             yield windows, targets
 
     def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
@@ -164,8 +163,8 @@ class NNLM(NeuralModel):
         workspace.workers.finish()
         return loss, len(targets)
 
-    def _windows(self, corpus: Corpus, order: NDArray[np.int64] | None = None) -> Windows:
-        return Windows(corpus, self.config["context_size"], sentence=self.context == "sentence", order=order)
+    def _windows(self, corpus: Corpus, seed: Sequence[int] | None = None) -> Windows:
+        return Windows(corpus, self.config["context_size"], sentence=self.context == "sentence", seed=seed)
 
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
         batches = self._windows(corpus).batches(EVALUATION_ROWS)

@@ -183,16 +183,13 @@ class RNNLM(NeuralModel):
         return {"memory": self._carried(batch_size, workspace)}
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int]
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
     ) -> Iterator[Chunk]:
         """Yield chunks of `bptt_len` steps of `batch_size` parallel streams.
 
         A continuous text keeps its order; sentences are shuffled by `seed`.
         """
-        order = None
-        if self.context == "sentence":
-            order = np.random.default_rng(seed).permutation(corpus.num_sentences)
-        return self._streams(corpus, batch_size, order).chunks(bptt_len or self.default_bptt_len)
+        return self._streams(corpus, batch_size, seed).chunks(bptt_len or self.default_bptt_len, start)
 
     def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
         """Count the chunks of an epoch, up to the luck of the sentences' order."""
@@ -212,9 +209,9 @@ class RNNLM(NeuralModel):
         workspace.workers.finish()
         return loss, num_events
 
-    def _streams(self, corpus: Corpus, num_streams: int, order: NDArray[np.int64] | None = None) -> Streams:
+    def _streams(self, corpus: Corpus, num_streams: int, seed: Sequence[int] | None = None) -> Streams:
         if self.context == "sentence":
-            return Streams.sentences(corpus, num_streams, order=order)
+            return Streams.sentences(corpus, num_streams, seed=seed)
         return Streams.continuous(corpus, num_streams)
 
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:

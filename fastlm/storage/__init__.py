@@ -1,14 +1,25 @@
 """Bytes: the only place that knows how files are opened, written and laid out."""
 
-from fastlm.storage.container import TensorFile, TensorWriter, read_tensors, write_tensors
-from fastlm.storage.files import Source, atomic_write, check_writable, open_binary, read_blocks, remove_temporaries
+from fastlm.storage.container import TensorFile, TensorRun, TensorWriter, is_container, read_tensors, write_tensors
+from fastlm.storage.files import (
+    Source,
+    atomic_write,
+    check_writable,
+    is_compressed,
+    open_binary,
+    read_blocks,
+    remove_temporaries,
+)
 
 __all__ = [
     "Source",
     "TensorFile",
+    "TensorRun",
     "TensorWriter",
     "atomic_write",
     "check_writable",
+    "is_compressed",
+    "is_container",
     "open_binary",
     "read_blocks",
     "read_tensors",

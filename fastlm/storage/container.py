@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -14,12 +15,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastlm.errors import FileError, ModelFileError
 from fastlm.storage.files import Source, atomic_write, system_failures
-from fastlm.storage.header import Entry, build_header, checksum, parse_header, stored_dtype
+from fastlm.storage.header import Entry, build_header, checksum, is_header, joined_checksum, parse_header, stored_dtype
 
-__all__ = ["TensorFile", "TensorWriter", "read_tensors", "write_tensors"]
+__all__ = ["TensorFile", "TensorRun", "TensorWriter", "is_container", "read_tensors", "write_tensors"]
 
 
-def write_tensors(path: Source, metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> None:
+def write_tensors(
+    path: Source, metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]], *, sync: bool = True
+) -> None:
     """Write named arrays and metadata as one container, atomically; equal contents give equal bytes.
 
     Parameters
@@ -30,6 +33,8 @@ def write_tensors(path: Source, metadata: Mapping[str, str], tensors: Mapping[st
         Anything; keys that begin with "crc32" are reserved.
     tensors : mapping of str to array
         Arrays of any shape, of float16 to float64, int8 to int64, uint8 to uint64, or bool.
+    sync : bool, default True
+        See `atomic_write`.
 
     Raises
     ------
@@ -45,23 +50,18 @@ def write_tensors(path: Source, metadata: Mapping[str, str], tensors: Mapping[st
     array([[1., 0.],
            [0., 1.]])
     """
-    arrays = {name: np.asarray(values) for name, values in tensors.items()}
-    arrays = {name: np.asarray(a, dtype=stored_dtype(name, a.dtype), order="C") for name, a in arrays.items()}
-    arrays = dict(sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])))
-    contents = {name: array.reshape(-1).view(np.uint8).data for name, array in arrays.items()}
-    entries, end = {}, 0
-    for name, array in arrays.items():
-        entries[name] = Entry.at(end, array.dtype, array.shape)
-        end += array.nbytes
+    arrays = _stored(tensors)
+    entries = _laid_out({name: (array.dtype, array.shape) for name, array in arrays.items()})
+    contents = {name: _bytes_of(arrays[name]) for name in entries}
     header = build_header(metadata, entries, {name: checksum(content) for name, content in contents.items()})
-    with atomic_write(path) as file:
+    with atomic_write(path, sync=sync) as file:
         file.write(header)
         for content in contents.values():
             file.write(content)
 
 
 class TensorWriter:
-    """Write a container with one tensor of one dimension whose length shows only at the end, in bounded memory.
+    """Write a container with one tensor of one dimension that comes in pieces, in bounded memory.
 
     A context manager: leaving it without an exception puts the file in place, as `atomic_write` does.
 
@@ -75,13 +75,17 @@ class TensorWriter:
         The tensor's type.
     metadata : mapping of str to str, optional
         What is known at the start.
+    others : mapping of str to array, optional
+        Tensors that are known at the start.
+    temporary_in, sync
+        See `atomic_write`.
 
     Attributes
     ----------
     metadata : dict of str to str
         May be changed until the end: counts of what was written, for example.
     size : int
-        Number of items written.
+        Number of items written, or set apart to be.
 
     Examples
     --------
@@ -92,35 +96,81 @@ class TensorWriter:
 
     HEADER_ROOM = 4096  # reserved, because the header can only be written at the end
 
-    def __init__(self, path: Source, name: str, dtype: DTypeLike, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Source,
+        name: str,
+        dtype: DTypeLike,
+        metadata: Mapping[str, str] | None = None,
+        others: Mapping[str, NDArray[Any]] | None = None,
+        *,
+        temporary_in: Source | None = None,
+        sync: bool = True,
+    ) -> None:
         self.path = path
         self.name = name
         self.dtype = stored_dtype(name, np.dtype(dtype))
         self.metadata = dict(metadata or {})
         self.size = 0
+        self._temporary_in = temporary_in
+        self._sync = sync
+        self._others = _stored(others or {})
+        self._checksums = {other: checksum(_bytes_of(array)) for other, array in self._others.items()}
         self._checksum = checksum(b"")
+        self._runs: list[TensorRun] = []
+        self._lock = Lock()
         self._room = self.HEADER_ROOM + len(self._header())
+        self._begin = self._room + self._layout()[name].begin
 
     def append(self, values: NDArray[Any]) -> None:
         """Write the next items: an array of one dimension and of the tensor's dtype."""
+        content = self._content(values)
+        self._write(self.size, content)
+        self._checksum = checksum(content, self._joined())
+        self._runs = []
+        self.size += len(values)
+
+    def run(self, size: int) -> "TensorRun":
+        """Set the next `size` items apart: they can be written in any order with other runs, and by other threads."""
+        run = TensorRun(self, self.size, size)
+        self._runs.append(run)
+        self.size += size
+        return run
+
+    def _content(self, values: NDArray[Any]) -> memoryview:
         if values.ndim != 1 or values.dtype != self.dtype:
             raise ValueError(
                 f"tensor {self.name!r} cannot take an array of shape {values.shape} and dtype {values.dtype}; "
                 f"expected one dimension and dtype {self.dtype}"
             )
-        content = np.asarray(values, dtype=self.dtype, order="C").view(np.uint8).data
-        self._file.write(content)
-        self._checksum = checksum(content, self._checksum)
-        self.size += len(values)
+        return _bytes_of(np.asarray(values, dtype=self.dtype, order="C"))
+
+    def _write(self, at: int, content: memoryview) -> None:
+        """Write behind `at` items of the tensor."""
+        with self._lock:
+            self._file.seek(self._begin + at * self.dtype.itemsize)
+            self._file.write(content)
+
+    def _joined(self) -> str:
+        """Return the checksum of all that was appended or run."""
+        result = self._checksum
+        for run in self._runs:
+            if run.left:
+                raise ValueError(f"a run of {run.size} items for tensor {self.name!r} is {run.left} short")
+            result = joined_checksum(result, run.checksum, run.size * self.dtype.itemsize)
+        return result
+
+    def _layout(self) -> dict[str, Entry]:
+        shapes = {name: (array.dtype, array.shape) for name, array in self._others.items()}
+        return _laid_out(shapes | {self.name: (self.dtype, (self.size,))})
 
     def _header(self, min_size: int = 0) -> bytes:
-        entry = Entry.at(0, self.dtype, (self.size,))
-        return build_header(self.metadata, {self.name: entry}, {self.name: self._checksum}, min_size)
+        checksums = self._checksums | {self.name: self._joined()}
+        return build_header(self.metadata, self._layout(), checksums, min_size)
 
     @contextmanager
     def _writing(self) -> Iterator[Self]:
-        with atomic_write(self.path) as self._file:
-            self._file.seek(self._room)
+        with atomic_write(self.path, temporary_in=self._temporary_in, sync=self._sync) as self._file:
             yield self
             header = self._header(self._room)
             if len(header) > self._room:
@@ -130,6 +180,10 @@ class TensorWriter:
                 )
             self._file.seek(0)
             self._file.write(header)
+            for name, entry in self._layout().items():
+                if name != self.name:
+                    self._file.seek(self._room + entry.begin)
+                    self._file.write(_bytes_of(self._others[name]))
 
     def __enter__(self) -> Self:
         self._context = self._writing()
@@ -137,6 +191,52 @@ class TensorWriter:
 
     def __exit__(self, *exception: Any) -> bool | None:
         return self._context.__exit__(*exception)
+
+
+class TensorRun:
+    """Items of a `TensorWriter`'s tensor that are written by themselves; made by its `run`.
+
+    Attributes
+    ----------
+    size, left : int
+        Number of items; how many of them are still to be written.
+    checksum : str
+        Of those that are.
+    """
+
+    def __init__(self, writer: TensorWriter, begin: int, size: int) -> None:
+        self.size = self.left = size
+        self.checksum = checksum(b"")
+        self._writer = writer
+        self._end = begin + size
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Write the next items; not for several threads at once."""
+        content = self._writer._content(values)
+        if len(values) > self.left:
+            raise ValueError(f"{len(values)} items do not fit in a run of {self.size} with {self.left} left")
+        self._writer._write(self._end - self.left, content)
+        self.checksum = checksum(content, self.checksum)
+        self.left -= len(values)
+
+
+def _stored(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return arrays as they are stored."""
+    arrays = {name: np.asarray(values) for name, values in tensors.items()}
+    return {name: np.asarray(a, dtype=stored_dtype(name, a.dtype), order="C") for name, a in arrays.items()}
+
+
+def _laid_out(shapes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> dict[str, Entry]:
+    """Place tensors behind each other, those with the largest items first."""
+    entries, end = {}, 0
+    for name, (dtype, shape) in sorted(shapes.items(), key=lambda item: (-item[1][0].itemsize, item[0])):
+        entries[name] = Entry.at(end, dtype, shape)
+        end = entries[name].end
+    return entries
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 @dataclass(frozen=True)
@@ -169,7 +269,7 @@ class TensorFile:
                     "if you trust it, open it with verify=False"
                 )
             for name, array in self.tensors.items():
-                found = checksum(array.reshape(-1).view(np.uint8).data)
+                found = checksum(_bytes_of(array))
                 if found != self.checksums[name]:
                     raise ValueError(
                         f"the CRC-32 of tensor {name!r} is {found}, expected {self.checksums[name]}; it is damaged"
@@ -189,6 +289,20 @@ def _damage(path: str) -> Iterator[None]:
         ) from None
     except ValueError as error:
         raise ModelFileError(f"cannot use {path!r}: {error}") from error
+
+
+def is_container(path: Source) -> bool:
+    """Tell by the first bytes whether a file is a container of this package; nothing else of it is looked at.
+
+    Raises
+    ------
+    FileError
+        If it is a regular file that cannot be opened. What is none, a pipe for example, is left alone.
+    """
+    if os.fspath(path) == "-" or not Path(path).is_file():
+        return False
+    with system_failures("read", path), Path(path).open("rb") as file:
+        return is_header(file.read(64))
 
 
 def read_tensors(path: Source, *, verify: bool = True) -> TensorFile:

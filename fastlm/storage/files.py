@@ -9,10 +9,10 @@ import secrets
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, cast
 
 from fastlm.errors import FileError
 
@@ -20,6 +20,7 @@ __all__ = [
     "Source",
     "atomic_write",
     "check_writable",
+    "is_compressed",
     "open_binary",
     "read_blocks",
     "remove_temporaries",
@@ -55,7 +56,7 @@ class _ZstdReader:
 
     INPUT_SIZE = 1 << 14  # little at a time, because four bytes of it can stand for 128 KiB
 
-    def __init__(self, path: Source) -> None:
+    def __init__(self, file: BinaryIO, path: Source) -> None:
         try:
             import zstandard
         except ImportError:
@@ -64,16 +65,10 @@ class _ZstdReader:
                 "install it (pip install 'fastlm[zstd]') or decompress the file first"
             ) from None
         self.zstandard = zstandard
-        self.file = Path(path).open("rb")  # noqa: SIM115 - closed by __exit__
+        self.file = file
         self.frame: Any = None
         self.compressed = b""
         self.output = memoryview(b"")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.file.close()
 
     def read1(self, size: int) -> memoryview:
         while not self.output:
@@ -98,43 +93,62 @@ class _ZstdReader:
 
 
 class _Reader(io.RawIOBase):
-    """What `inner` reads; its failures become FileErrors that name the path, in whosever hands they happen."""
+    """What `inner` reads; its failures become FileErrors that name the path, in whosever hands they happen.
 
-    def __init__(self, inner: Any, path: Source) -> None:
+    `file` is what it reads from: the same, or the compressed bytes.
+    """
+
+    def __init__(self, inner: Any, file: BinaryIO, path: Source) -> None:
         self.inner = inner
+        self.file = file
         self.path = path
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int:
+    def read1(self, size: int) -> bytes:
+        """Return some bytes, at most `size`; none at the end."""
         with system_failures("read", self.path):
             try:
-                data = self.inner.read1(len(buffer))
+                return bytes(self.inner.read1(size))
             except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
                 raise FileError(
                     f"cannot read {os.fspath(self.path)!r}: its compressed data is damaged or incomplete ({error}); "
                     "expected a file as its suffix says: compress or copy it again"
                 ) from error
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read1(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
 
-def _open_inner(path: Source) -> AbstractContextManager[Any]:
-    """Open what `_Reader` reads from."""
+def is_compressed(path: Source) -> bool:
+    """Tell by its name whether a file is read through a decompressor."""
+    return Path(path).suffix.lower() in (".gz", ".xz", ".zst")
+
+
+@contextmanager
+def _open_reader(path: Source) -> Iterator[_Reader]:
     if os.fspath(path) == "-":
         if sys.stdin is None:
             raise FileError("cannot read '-': there is no standard input; give the name of a file")
-        return nullcontext(sys.stdin.buffer)
-    match Path(path).suffix.lower():
-        case ".gz":
-            return gzip.open(path, "rb")
-        case ".xz":
-            return lzma.open(path, "rb")
-        case ".zst":
-            return _ZstdReader(path)
-        case _:
-            return Path(path).open("rb")
+        yield _Reader(sys.stdin.buffer, sys.stdin.buffer, path)
+        return
+    with system_failures("read", path):
+        opened = Path(path).open("rb")  # noqa: SIM115 - closed by the next line
+    with opened as file:
+        inner: Any
+        match Path(path).suffix.lower():
+            case ".gz":
+                inner = gzip.GzipFile(fileobj=file, mode="rb")
+            case ".xz":
+                inner = lzma.LZMAFile(file)  # noqa: SIM115 - there is nothing to close but the file
+            case ".zst":
+                inner = _ZstdReader(file, path)
+            case _:
+                inner = file
+        yield _Reader(inner, file, path)
 
 
 @contextmanager
@@ -164,22 +178,41 @@ def open_binary(path: Source) -> Iterator[io.BufferedReader]:
     ...     file.readline()
     b'one two\\n'
     """
-    with system_failures("read", path):
-        opened = _open_inner(path)
-    with opened as inner:
-        raw: Any = _Reader(inner, path)
-        with io.BufferedReader(raw) as file:
-            yield file
+    with _open_reader(path) as raw, io.BufferedReader(cast(Any, raw)) as file:
+        yield file
 
 
-def read_blocks(path: Source, block_size: int = 1 << 20) -> Iterator[bytes]:
+def read_blocks(
+    path: Source,
+    block_size: int = 1 << 20,
+    *,
+    begin: int = 0,
+    end: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[bytes]:
     """Yield a file's bytes, opened as `open_binary` does, in blocks of at most `block_size`.
 
     What a pipe has is yielded as it comes, so blocks may be shorter, but they are never empty.
+
+    Parameters
+    ----------
+    path : str or path-like
+    block_size : int
+    begin, end : int, optional
+        A part of a file that is not compressed.
+    progress : callable, optional
+        Told how many bytes of the file, compressed as it may be, the last block was.
     """
-    with open_binary(path) as file:
-        while block := file.read1(block_size):
+    with _open_reader(path) as reader:
+        if begin:
+            reader.file.seek(begin)
+        before = begin
+        while block := reader.read1(block_size if end is None else min(block_size, end - before)):
             yield block
+            after = reader.file.tell() if reader.file.seekable() else before + len(block)
+            if progress is not None:
+                progress(after - before)
+            before = after
 
 
 def _writable_target(path: Source) -> tuple[Path, int | None]:
@@ -233,7 +266,7 @@ class _TemporaryFile(io.FileIO):
 
 
 @contextmanager
-def atomic_write(path: Source) -> Iterator[BinaryIO]:
+def atomic_write(path: Source, *, temporary_in: Source | None = None, sync: bool = True) -> Iterator[BinaryIO]:
     """Write a file so that `path` holds, at every moment, either all that it held before or all of the new.
 
     The bytes go to a temporary file in the same directory, reach the disk, and only then take the name of `path`. If
@@ -245,6 +278,11 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
     ----------
     path : str or path-like
         The file to write.
+    temporary_in : str or path-like, optional
+        Another directory, of the same file system, for the temporary file.
+    sync : bool, default True
+        Wait until the bytes have reached the disk. Without, a failure of power can leave a broken file: for what can be
+        made again, and is checked before it is used.
 
     Yields
     ------
@@ -257,7 +295,8 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
         If the file cannot be written; the old one is then untouched.
     """
     target, mode = _writable_target(path)
-    temporary = target.with_name(f"{_temporary_prefix(target)}{secrets.token_hex(8)}.tmp")
+    folder = target.parent if temporary_in is None else Path(temporary_in)
+    temporary = folder / f"{_temporary_prefix(target)}{secrets.token_hex(8)}.tmp"
     try:
         with system_failures("write", path):
             raw = _TemporaryFile(temporary, path, 0o666 if mode is None else mode)
@@ -265,7 +304,8 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
             yield file
             with system_failures("write", path):
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
         with system_failures("write", path):
             if mode is not None:
                 temporary.chmod(mode)
@@ -274,7 +314,8 @@ def atomic_write(path: Source) -> Iterator[BinaryIO]:
         with suppress(OSError):  # what stopped the writing is the news
             temporary.unlink()
         raise
-    _sync_directory(target.parent)
+    if sync:
+        _sync_directory(target.parent)
 
 
 def remove_temporaries(path: Source) -> None:

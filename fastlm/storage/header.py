@@ -36,7 +36,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Entry", "Header", "build_header", "checksum", "parse_header", "stored_dtype"]
+__all__ = [
+    "Entry",
+    "Header",
+    "build_header",
+    "checksum",
+    "is_header",
+    "joined_checksum",
+    "parse_header",
+    "stored_dtype",
+]
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -54,6 +63,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 DTYPE_CODES = {dtype.str: code for code, dtype in DTYPES.items()}
 ALIGNMENT = 64
+CRC_POLYNOMIAL = 0xEDB88320
+X_TO_THE_8 = 1 << (31 - 8)
 MAX_DIMENSIONS = 32  # the limit of NumPy 1
 MAX_TEXT_SIZE = 100_000_000  # the limit of the safetensors library
 CHECKED_START = b'{"__metadata__":{"crc32":"'  # a header with checksums begins so; its own digits follow
@@ -93,6 +104,30 @@ def checksum(data: Any, before: str = "00000000") -> str:
     return f"{zlib.crc32(data, int(before, 16)):08x}"
 
 
+def joined_checksum(first: str, second: str, second_size: int) -> str:
+    """Return the CRC-32 of two pieces behind each other from those of the pieces; the second has `second_size` bytes.
+
+    A CRC is the remainder of a polynomial over two elements; bytes that follow multiply it by powers of x.
+    """
+    power, shift = X_TO_THE_8, 1 << 31  # x^8, and 1, the highest bit being the lowest power
+    while second_size:
+        if second_size & 1:
+            shift = _multiply(power, shift)
+        power = _multiply(power, power)
+        second_size >>= 1
+    return f"{_multiply(shift, int(first, 16)) ^ int(second, 16):08x}"
+
+
+def _multiply(one: int, other: int) -> int:
+    """Multiply polynomials modulo that of CRC-32."""
+    product = 0
+    for bit in range(31, -1, -1):
+        if one >> bit & 1:
+            product ^= other
+        other = other >> 1 ^ (CRC_POLYNOMIAL if other & 1 else 0)
+    return product
+
+
 def stored_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype in which the tensor `name` is stored."""
     stored = dtype.newbyteorder("<")
@@ -124,6 +159,11 @@ def build_header(
     header = bytearray(size.to_bytes(8, "little") + text.ljust(size))
     header[DIGITS] = checksum(header).encode()
     return bytes(header)
+
+
+def is_header(first_bytes: bytes) -> bool:
+    """Tell whether a file begins as those with checksums do; no text has such bytes."""
+    return first_bytes.startswith(CHECKED_START, 8)
 
 
 def parse_header(data: Any) -> Header:

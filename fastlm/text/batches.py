@@ -1,13 +1,14 @@
 """What training and evaluation read: parallel streams of a corpus for recurrent models, windows for n-gram ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from fastlm.text.scan.fill import fill_chunk, ngram_windows, sentence_ends
+from fastlm.text.order import Order
+from fastlm.text.scan.fill import fill_chunk, ngram_windows, sentence_begin, sentence_ends
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["Chunk", "Streams", "Windows", "ngram_windows"]
@@ -49,6 +50,34 @@ class Chunk:
     positions: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Segments:
+    """Pieces of a corpus that are dealt to streams: stream b has those up to stream_ends[b].
+
+    `tokens_before` counts the tokens before each piece, and at its end all of them.
+    """
+
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    tokens_before: NDArray[np.int64]
+    stream_ends: NDArray[np.int64]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the longest stream."""
+        return int(np.diff(self.tokens_before[self.stream_ends], prepend=0).max())
+
+    def after(self, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the segment that each stream is in after so many steps, and the index of its next target."""
+        begins = np.concatenate([[0], self.stream_ends[:-1]])
+        reached = np.minimum(self.tokens_before[begins] + steps, self.tokens_before[self.stream_ends])
+        segments = np.searchsorted(self.tokens_before, reached, side="right") - 1
+        places = np.zeros(len(segments), dtype=np.int64)
+        busy = segments < self.stream_ends
+        places[busy] = self.starts[segments[busy]] + (reached - self.tokens_before[segments])[busy]
+        return segments, places
+
+
 class Streams:
     """A corpus read as parallel streams, for truncated backpropagation through time.
 
@@ -66,20 +95,15 @@ class Streams:
     """
 
     def __init__(
-        self,
-        corpus: Ids,
-        starts: NDArray[np.int64],
-        stops: NDArray[np.int64],
-        stream_ends: NDArray[np.int64],
-        first_id: int,
+        self, corpus: Ids, num_streams: int, num_groups: int, segments: Callable[[int], _Segments], first_id: int
     ) -> None:
-        """Take segments `starts` to `stops`; stream b has those up to stream_ends[b]. See `continuous`, `sentences`."""
+        """Read groups of segments one after the other; see `continuous` and `sentences`."""
         self._ids = corpus.ids
         self._end_id = corpus.vocabulary.end_id
-        self._starts = starts
-        self._stops = stops
-        self._stream_ends = stream_ends
+        self._num_groups = num_groups
+        self._segments = segments
         self._first_id = first_id
+        self.num_streams = num_streams
 
     @classmethod
     def continuous(cls, corpus: Ids, num_streams: int) -> Self:
@@ -100,56 +124,50 @@ class Streams:
         num_streams_used = min(num_streams, len(corpus.ids))
         bounds = np.arange(num_streams_used + 1, dtype=np.int64) * len(corpus.ids) // num_streams_used
         stream_ends = np.minimum(np.arange(1, num_streams + 1, dtype=np.int64), num_streams_used)
-        return cls(corpus, bounds[:-1].copy(), bounds[1:].copy(), stream_ends, PREVIOUS_ID)
+        parts = _Segments(bounds[:-1].copy(), bounds[1:].copy(), bounds, stream_ends)
+        return cls(corpus, num_streams, 1, lambda group: parts, PREVIOUS_ID)
 
     @classmethod
-    def sentences(cls, corpus: Ids, num_streams: int, *, order: ArrayLike | None = None) -> Self:
+    def sentences(cls, corpus: Ids, num_streams: int, *, seed: Sequence[int] | None = None) -> Self:
         """Deal whole sentences to the streams; every sentence starts from ``<s>`` and the zero state.
 
-        Each stream gets a run of sentences, about equally many tokens.
+        Each stream gets a run of sentences, about equally many tokens. A corpus of more than four million tokens is
+        dealt in groups of sentences; their bounds are looked for when the group is read.
 
         Parameters
         ----------
         corpus : Corpus
         num_streams : int
-        order : array_like of int, shape (num_sentences,), optional
-            Numbers of the sentences, in the order in which they are dealt; a permutation for training.
+        seed : sequence of int, optional
+            Shuffle the sentences; see `fastlm.text.order`.
 
         Returns
         -------
         Streams
         """
         _check_positive(num_streams=num_streams)
-        stops = sentence_ends(corpus.ids, corpus.vocabulary.end_id)
-        starts = np.concatenate([np.zeros(1, dtype=np.int64), stops[:-1]])
-        if order is not None:
-            numbers = _checked_order(order, len(stops), "sentences")
-            starts, stops = starts[numbers], stops[numbers]
-        # A sentence belongs to the stream in whose equal share of the tokens its middle lies.
-        lengths = stops - starts
-        middles = np.cumsum(lengths) - lengths / 2
-        shares = np.arange(1, num_streams + 1) * (lengths.sum() / num_streams)
-        stream_ends = np.searchsorted(middles, shares)
-        stream_ends[-1] = len(stops)
-        return cls(corpus, starts, stops, stream_ends.astype(np.int64), corpus.vocabulary.start_id)
+        order = Order(len(corpus.ids), seed)
+        vocabulary = corpus.vocabulary
 
-    @property
-    def num_streams(self) -> int:
-        """B: streams that are read in parallel."""
-        return len(self._stream_ends)
+        def segments(group: int) -> _Segments:
+            return _dealt(*_sentences_of_group(corpus.ids, vocabulary.end_id, order, group), num_streams)
+
+        return cls(corpus, num_streams, order.num_groups, segments, vocabulary.start_id)
 
     def num_chunks(self, length: int) -> int:
         """How many chunks `chunks` gives: what the longest stream needs."""
         _check_positive(length=length)
-        return -(-self._longest() // length)
+        return sum(-(-self._segments(group).num_steps // length) for group in range(self._num_groups))
 
-    def chunks(self, length: int) -> Iterator[Chunk]:
+    def chunks(self, length: int, start: int = 0) -> Iterator[Chunk]:
         """Read all streams from their begin.
 
         Parameters
         ----------
         length : int
-            Steps of a chunk; the last one has as many as are left.
+            Steps of a chunk; the last one (of a group of sentences) has as many as are left.
+        start : int, default 0
+            Leave out so many chunks, without reading them.
 
         Yields
         ------
@@ -157,13 +175,18 @@ class Streams:
             New arrays each time. A stream that is at its end goes on with targets of -1 and inputs of ``</s>``.
         """
         _check_positive(length=length)
-        segments = np.concatenate([np.zeros(1, dtype=np.int64), self._stream_ends[:-1]])
-        places = np.zeros(self.num_streams, dtype=np.int64)
-        busy = segments < self._stream_ends
-        places[busy] = self._starts[segments[busy]]
-        left = self._longest()
-        while left > 0:
-            shape = (min(length, left), self.num_streams)
+        for group in range(self._num_groups):
+            segments = self._segments(group)
+            num_chunks = -(-segments.num_steps // length)
+            if start < num_chunks:
+                yield from self._chunks(segments, length, start * length)
+            start = max(0, start - num_chunks)
+
+    def _chunks(self, segments: _Segments, length: int, begin: int) -> Iterator[Chunk]:
+        """Read a group of segments from one step on."""
+        numbers, places = segments.after(begin)
+        for step in range(begin, segments.num_steps, length):
+            shape = (min(length, segments.num_steps - step), self.num_streams)
             chunk = Chunk(
                 np.empty(shape, np.int32),
                 np.empty(shape, np.int32),
@@ -175,22 +198,42 @@ class Streams:
                 chunk.targets,
                 chunk.resets,
                 chunk.positions,
-                segments,
+                numbers,
                 places,
                 self._ids,
-                self._starts,
-                self._stops,
-                self._stream_ends,
+                segments.starts,
+                segments.stops,
+                segments.stream_ends,
                 self._first_id,
                 self._end_id,
             )
             yield chunk
-            left -= length
 
-    def _longest(self) -> int:
-        """Count the steps of the longest stream."""
-        tokens = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self._stops - self._starts)])
-        return int(np.diff(tokens[self._stream_ends], prepend=0).max())
+
+def _sentences_of_group(
+    ids: NDArray[Any], end_id: int, order: Order, group: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the sentences that begin in the runs of a group, and put them into their order."""
+    starts, stops = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for run_begin, run_end in order.runs(group):
+        begin = sentence_begin(ids[:run_end], run_begin, end_id)
+        if begin < run_end:
+            end = sentence_begin(ids, run_end, end_id)
+            stops.append(begin + sentence_ends(ids[begin:end], end_id))
+            starts.append(np.concatenate([[begin], stops[-1][:-1]]))
+    joined = np.concatenate(starts)
+    places = order.within(group, 0, len(joined), len(joined))
+    return joined[places], np.concatenate(stops)[places]
+
+
+def _dealt(starts: NDArray[np.int64], stops: NDArray[np.int64], num_streams: int) -> _Segments:
+    """Give each stream the sentences whose middles lie in its equal share of the tokens."""
+    tokens_before = np.zeros(len(starts) + 1, dtype=np.int64)
+    np.cumsum(stops - starts, out=tokens_before[1:])
+    shares = np.arange(1, num_streams + 1) * (tokens_before[-1] / num_streams)
+    stream_ends = np.searchsorted(tokens_before[:-1] + tokens_before[1:], 2 * shares)  # twice the middles
+    stream_ends[-1] = len(stops)
+    return _Segments(starts, stops, tokens_before, stream_ends.astype(np.int64))
 
 
 class Windows:
@@ -204,9 +247,8 @@ class Windows:
     sentence : bool
         True: nothing before the sentence's first word is seen, ``<s>`` stands there. False: the corpus is one stream,
         and ``</s>`` stands before its begin.
-    order : array_like of int, optional
-        Indices of the targets in the order of the visit: a permutation for training, or a part. Without it, all in
-        their order.
+    seed : sequence of int, optional
+        Visit the targets in a random order; see `fastlm.text.order`. Without it, in that of the corpus.
 
     Examples
     --------
@@ -218,23 +260,27 @@ class Windows:
     [[4, 4], [4, 3]] [3, 1] [3, 4]
     """
 
-    def __init__(self, corpus: Ids, context_size: int, *, sentence: bool, order: ArrayLike | None = None) -> None:
+    def __init__(self, corpus: Ids, context_size: int, *, sentence: bool, seed: Sequence[int] | None = None) -> None:
         _check_positive(context_size=context_size)
         self._corpus = corpus
         self._context_size = context_size
         self._sentence = sentence
-        self._order = None if order is None else _checked_order(order, len(corpus.ids), "tokens")
+        self._order = Order(len(corpus.ids), seed)
 
     def __len__(self) -> int:
-        return len(self._corpus.ids if self._order is None else self._order)
+        return len(self._corpus.ids)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]]:
+    def batches(
+        self, batch_size: int, start: int = 0
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]]:
         """Read all windows.
 
         Parameters
         ----------
         batch_size : int
             N: windows at once; the last batch has as many as are left.
+        start : int, default 0
+            Leave out so many batches, without reading them.
 
         Yields
         ------
@@ -246,10 +292,9 @@ class Windows:
         """
         _check_positive(batch_size=batch_size)
         ids, vocabulary = self._corpus.ids, self._corpus.vocabulary
-        for begin in range(0, len(self), batch_size):
-            end = min(begin + batch_size, len(self))
-            positions = np.arange(begin, end) if self._order is None else self._order[begin:end]
-            inputs = np.empty((end - begin, self._context_size), dtype=np.int32)
+        for begin in range(start * batch_size, len(self), batch_size):
+            positions = self._order.positions(begin, min(begin + batch_size, len(self)))
+            inputs = np.empty((len(positions), self._context_size), dtype=np.int32)
             ngram_windows(inputs, ids, positions, vocabulary.start_id, vocabulary.end_id, self._sentence)
             yield inputs, ids[positions].astype(np.int32), positions
 
@@ -258,15 +303,3 @@ def _check_positive(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise ValueError(f"{name}={number}: expected 1 or more")
-
-
-def _checked_order(order: ArrayLike, size: int, what: str) -> NDArray[np.int64]:
-    """Numbers of sentences or tokens, all of which exist."""
-    numbers = np.asarray(order)
-    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or numbers.size == 0:
-        raise ValueError(f"order of shape {numbers.shape} and dtype {numbers.dtype}: expected integers, one dimension")
-    if numbers.min() < 0 or numbers.max() >= size:
-        raise ValueError(
-            f"order holds {numbers.min()} to {numbers.max()}: expected 0 to {size - 1}, there are {size} {what}"
-        )
-    return np.ascontiguousarray(numbers, dtype=np.int64)  # no copy of what is right: it is as long as the corpus

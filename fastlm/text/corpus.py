@@ -1,34 +1,32 @@
 """Text as ids, held in memory or memory-mapped on disk."""
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlm.errors import DataError, ModelFileError
-from fastlm.storage import Source, TensorWriter, read_tensors, write_tensors
+from fastlm.errors import DataError
+from fastlm.storage import Source
+from fastlm.text.corpusfile import counts_entry, id_type, open_corpus_writer, read_corpus, write_corpus
+from fastlm.text.counting import PackedWords, check_limits, keep_words
+from fastlm.text.preparation import Preparation
 from fastlm.text.scan.fill import sentence_ends
 from fastlm.text.scan.scanner import Encoder
 from fastlm.text.source import TextReader, TextSource
+from fastlm.text.tokenizer import TokenizerChoice, make_tokenizer
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["Corpus"]
-
-FORMAT = "fastlm-corpus"
-FORMAT_VERSION = 1
-
-# What a corpus knows of its text besides the ids, as the file's metadata keeps it.
-COUNTS = ("num_sentences", "num_unknown", "num_empty_lines", "num_replaced", "num_skipped")
-OPTIONAL_COUNTS = ("num_characters", "num_bytes")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Corpus:
     """A text as one stream of ids, in which ``</s>`` closes every sentence.
 
-    Made by `encode`, `open` or `from_ids`.
+    Made by `prepare`, `encode`, `open` or `from_ids`.
 
     Attributes
     ----------
@@ -105,30 +103,125 @@ class Corpus:
         if path is not None and isinstance(source, str | os.PathLike) and _same_file(source, path):
             raise ValueError(f"{os.fspath(path)!r} is the text itself, which would be overwritten; give another path")
         reader = TextReader(source, errors)
-        dtype = _id_type(vocabulary)
+        dtype = id_type(vocabulary)
         encoder = Encoder(reader.name, vocabulary.table, dtype)
         blocks = reader.scan(encoder, vocabulary.tokenizer)
         if path is None:
             ids = np.concatenate([np.empty(0, dtype), *blocks])
             return cls(ids, vocabulary, **_counts(reader, encoder))
-        with TensorWriter(path, "ids", dtype, _metadata(vocabulary)) as writer:
+        with open_corpus_writer(path, vocabulary) as writer:
             for block in blocks:
                 writer.append(block)
-            writer.metadata.update({name: str(count) for name, count in _counts(reader, encoder).items()})
+            writer.metadata.update(counts_entry(_counts(reader, encoder)))
         return cls.open(path, vocabulary, verify=False)
 
     @classmethod
-    def open(cls, path: Source, vocabulary: Vocabulary, *, verify: bool = True) -> Self:
-        """Map a corpus file that `encode` or `save` wrote.
+    def prepare(
+        cls,
+        sources: Source | Sequence[Source],
+        path: Source,
+        *,
+        vocabulary: Vocabulary | None = None,
+        max_size: int | None = None,
+        min_count: int = 1,
+        tokenizer: TokenizerChoice = "whitespace",
+        lower_case: bool = False,
+        errors: str = "strict",
+        workers: int = 1,
+        progress: bool = False,
+    ) -> Self:
+        r"""Make a corpus file, with its vocabulary, of texts of any size, and map it.
+
+        The text is read once: words are numbered and counted, by several workers if wanted; then the vocabulary is
+        chosen, and the numbers become ids. Memory is bounded by the number of different words. The file is the same,
+        byte for byte, for any number of workers.
+
+        While this runs, the numbers (four bytes a token) lie in a folder named like the corpus, with ``.unfinished``
+        behind it. A run that was stopped, in whatever way, leaves it there, and the next call goes on with it, if files
+        and tokenizer are the same as before; vocabulary, `workers` and, where all text was valid, `errors` may change.
+
+        Parameters
+        ----------
+        sources : str, path-like, or sequence of them
+            Files (plain, .gz, .xz, .zst), patterns, folders (all files below them, in the order of their names); "-"
+            is standard input, of which a stopped run keeps nothing. Files are read in the order in which they stand.
+        path : str or path-like
+            The corpus file to write.
+        vocabulary : Vocabulary, optional
+            Take this one, with its tokenizer, and choose none.
+        max_size, min_count, tokenizer, lower_case
+            For the vocabulary, as in `Vocabulary.build`.
+        errors : {"strict", "replace", "skip"}
+            What to do about invalid UTF-8 and NUL: raise DataError, put U+FFFD in their place, or leave out the line.
+        workers : int, default 1
+            Parts of the text that are read side by side: by threads for the tokenizer "whitespace", which is compiled,
+            and by processes for others. A script that wants processes must guard its own start by ``if __name__ ==
+            "__main__"``, as always with `multiprocessing`.
+        progress : bool, default False
+            Show how far it has come, on standard error.
+
+        Returns
+        -------
+        Corpus
+
+        Raises
+        ------
+        DataError
+            If the text cannot be used, holds no word, or was changed while it was read.
+        FileError
+            If a file cannot be read or written.
+        ValueError
+            If an argument is wrong.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "text.txt").write_text("the cat sat\nthe dog sat\n")
+        >>> corpus = Corpus.prepare(folder / "text.txt", folder / "text.fastcorpus", max_size=4)
+        >>> corpus.vocabulary.decode(corpus.ids)
+        'the <unk> sat\nthe <unk> sat'
+        """
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+            raise ValueError(f"workers={workers!r}: expected a whole number of at least 1")
+        if vocabulary is not None:
+            _check_vocabulary(vocabulary)
+            if (max_size, min_count, tokenizer, lower_case) != (None, 1, "whitespace", False):
+                raise ValueError(
+                    "max_size, min_count, tokenizer and lower_case are for a vocabulary that is chosen; "
+                    "leave them out where one is given"
+                )
+        check_limits(max_size, min_count)
+        chosen = vocabulary.tokenizer if vocabulary is not None else make_tokenizer(tokenizer, lower_case=lower_case)
+
+        def choose(words: PackedWords, name: str) -> Vocabulary:
+            return vocabulary or Vocabulary.of_words(keep_words(words, max_size, min_count, name), chosen)
+
+        Preparation(sources, path, chosen, errors=errors, workers=workers, progress=progress).run(choose)
+        return cls.open(path, vocabulary, verify=False)
+
+    @classmethod
+    def open(
+        cls,
+        path: Source,
+        vocabulary: Vocabulary | None = None,
+        *,
+        verify: bool = True,
+        tokenizer: Callable[[str], Iterable[str]] | None = None,
+    ) -> Self:
+        """Map a corpus file that `prepare`, `encode` or `save` wrote.
 
         Parameters
         ----------
         path : str or path-like
-        vocabulary : Vocabulary
-            The one that the text was encoded with.
+        vocabulary : Vocabulary, optional
+            One that the text must have been encoded with, a model's for example. Without it, the one in the file.
         verify : bool, default True
             Read the whole file once, to check it and its ids. Without, nothing is read before it is used: for files
             that are known to be whole.
+        tokenizer : callable, optional
+            The function that splits text, for a corpus that was split by one of the user's own. It is not needed for
+            training.
 
         Returns
         -------
@@ -139,41 +232,16 @@ class Corpus:
         DataError
             If it was encoded with another vocabulary.
         ModelFileError
-            If it is damaged, not a corpus, or of a newer version.
+            If it is damaged, not a corpus, of a newer version, or of version 1, which has no vocabulary in the file,
+            and none is given.
         FileError
             If it cannot be read.
         """
-        _check_vocabulary(vocabulary)
-        file = read_tensors(path, verify=verify)
-        name, known = os.fspath(path), file.metadata
-        if known.get("format") != FORMAT:
-            raise ModelFileError(
-                f"cannot use {name!r} as a corpus: its format is {known.get('format')!r}, expected {FORMAT!r}"
-            )
-        if known.get("version") != str(FORMAT_VERSION):
-            raise ModelFileError(
-                f"cannot use {name!r}: it has version {known.get('version')!r} of the format, this fastlm reads "
-                f"version {FORMAT_VERSION}; install a newer fastlm, or encode the text again"
-            )
-        if known.get("vocabulary") != vocabulary.fingerprint():
-            raise DataError(
-                f"cannot use {name!r}: it was encoded with another vocabulary or tokenizer; expected the fingerprint "
-                f"{vocabulary.fingerprint()[:12]}…, got {str(known.get('vocabulary'))[:12]}…: give the vocabulary that "
-                f"it was encoded with, or encode the text again"
-            )
-        ids = file.tensors.get("ids")
-        counts = {name: known.get(name, "") for name in COUNTS + OPTIONAL_COUNTS}
-        if (
-            ids is None
-            or ids.ndim != 1
-            or len(ids) == 0
-            or ids.dtype != _id_type(vocabulary)
-            or (verify and not 0 <= ids.min() <= ids.max() < len(vocabulary))
-            or not all(count.isdecimal() or (count == "" and name in OPTIONAL_COUNTS) for name, count in counts.items())
-        ):
-            raise ModelFileError(f"cannot use {name!r}: its ids or counts are not those of a corpus; it is damaged")
-        numbers: dict[str, Any] = {name: int(count) if count else None for name, count in counts.items()}
-        return cls(ids, vocabulary, **numbers)
+        if vocabulary is not None:
+            _check_vocabulary(vocabulary)
+        ids, found, counts = read_corpus(path, vocabulary, verify=verify, tokenizer=tokenizer)
+        numbers: dict[str, Any] = dict(counts)
+        return cls(ids, found, **numbers)
 
     @classmethod
     def from_ids(cls, ids: ArrayLike, vocabulary: Vocabulary) -> Self:
@@ -211,12 +279,12 @@ class Corpus:
         if array.min() < 0 or array.max() >= len(vocabulary):
             at = int(np.flatnonzero((array < 0) | (array >= len(vocabulary)))[0])
             raise ValueError(f"ids[{at}] is {array[at]}: expected 0 to {len(vocabulary) - 1}, the vocabulary's ids")
-        array = array.astype(_id_type(vocabulary), order="C", copy=bool(array.flags.writeable))
+        array = array.astype(id_type(vocabulary), order="C", copy=bool(array.flags.writeable))
         num_sentences = len(sentence_ends(array, vocabulary.end_id))
         return cls(array, vocabulary, num_sentences, len(array) - int(np.count_nonzero(array)))
 
     def save(self, path: Source) -> None:
-        """Write the corpus as a file for `open`.
+        """Write the corpus, with its vocabulary, as a file for `open`.
 
         Parameters
         ----------
@@ -227,10 +295,7 @@ class Corpus:
         FileError
             If it cannot be written; an old file is then untouched.
         """
-        counts = {
-            name: str(getattr(self, name)) for name in COUNTS + OPTIONAL_COUNTS if getattr(self, name) is not None
-        }
-        write_tensors(path, _metadata(self.vocabulary) | counts, {"ids": self.ids})
+        write_corpus(path, self.ids, self.vocabulary, vars(self))
 
     @property
     def num_tokens(self) -> int:
@@ -271,16 +336,9 @@ def _same_file(path: Source, other: Source) -> bool:
     return os.path.realpath(path) == os.path.realpath(other)
 
 
-def _id_type(vocabulary: Vocabulary) -> type[np.uint16 | np.int32]:
-    return np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
-
-
-def _metadata(vocabulary: Vocabulary) -> dict[str, str]:
-    return {"format": FORMAT, "version": str(FORMAT_VERSION), "vocabulary": vocabulary.fingerprint()}
-
-
 def _counts(reader: TextReader, encoder: Encoder) -> dict[str, int]:
     """Count what was encoded; there must be something."""
+    reader.warn()
     if encoder.num_sentences == 0:
         raise DataError(f"{reader.name}: no word in {reader.num_lines} lines; expected text, one sentence a line")
     return {

@@ -3,22 +3,22 @@
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from fastlm.errors import DataError
+from fastlm.errors import LineError
 from fastlm.storage import read_blocks
 from fastlm.text.scan.scanner import Scanner
 from fastlm.text.scan.utf8 import check_text
 from fastlm.text.tokenizer import Tokenizer, WhitespaceTokenizer
 
-__all__ = ["TextReader", "TextSource"]
+__all__ = ["TextReader", "TextSource", "check_errors", "warn_of_changes"]
 
 logger = logging.getLogger(__name__)
 
 TextSource = str | os.PathLike[str] | Iterable[str]
 
-BLOCK_SIZE = 1 << 20
+BLOCK_SIZE = 1 << 18  # a block, its words and what becomes of them fit in a cache of a megabyte
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 REPLACEMENT = "\ufffd"
 
@@ -36,13 +36,17 @@ class TextReader:
         A path ("-" is standard input), or lines of text.
     errors : {"strict", "replace", "skip"}
         What to do about invalid UTF-8 and NUL: raise DataError; put U+FFFD in their place; leave out the whole line.
+    begin, end : int, optional
+        The part of a plain file that is read, in bytes; it begins and ends with a line.
+    progress : callable, optional
+        Told how many bytes of the file, compressed as it may be, have been scanned since the last call.
 
     Attributes
     ----------
     name : str
         The text's name in errors.
     num_lines : int
-        Lines read so far, the skipped ones too.
+        Lines read so far, the skipped ones too. Errors name lines of the part.
     num_characters, num_bytes : int
         Of the text as scanned: without byte-order mark and skipped lines, one for every line end.
     num_replaced : int
@@ -51,11 +55,19 @@ class TextReader:
         Lines left out.
     """
 
-    def __init__(self, source: TextSource, errors: str = "strict") -> None:
-        if errors not in ("strict", "replace", "skip"):
-            raise ValueError(f"errors={errors!r}: expected 'strict', 'replace' or 'skip'")
+    def __init__(
+        self,
+        source: TextSource,
+        errors: str = "strict",
+        *,
+        begin: int = 0,
+        end: int | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        check_errors(errors)
         self.errors = errors
-        self.name, self._raw_blocks = _open(source)
+        self.name, self._raw_blocks = _open(source, begin, end, progress)
+        self._has_mark = begin == 0
         self.num_lines = 0
         self.num_characters = 0
         self.num_bytes = 0
@@ -64,23 +76,22 @@ class TextReader:
 
     def scan(self, scanner: Scanner, tokenizer: Tokenizer) -> Iterator[Any]:
         """Give all text to the scanner, and yield what it returns for each block."""
+        scanner.begin_text(self.name)
+        num_returns = scanner.num_returns
         if isinstance(tokenizer, WhitespaceTokenizer):
             for block in self._checked_blocks(whole_lines=self.errors == "skip"):
                 yield scanner.scan(block)
-            self._drop(scanner.num_returns)
+            self._drop(scanner.num_returns - num_returns)
         else:
             for lines in self.line_blocks():
                 # What looks empty is empty, even for a tokenizer that would make a token of it.
                 filled = [bool(line.strip(" \t")) for line in lines]
                 tokens = iter(tokenizer.tokenize_lines(list(itertools.compress(lines, filled))))
                 yield scanner.scan_tokens([next(tokens) if is_filled else [] for is_filled in filled])
-        if self.num_replaced or self.num_skipped:
-            logger.warning(
-                "%s: %d invalid characters were replaced, %d lines left out",
-                self.name,
-                self.num_replaced,
-                self.num_skipped,
-            )
+
+    def warn(self) -> None:
+        """Log what was not read as it stands, if anything."""
+        warn_of_changes(self.name, self.num_replaced, self.num_skipped)
 
     def line_blocks(self) -> Iterator[list[str]]:
         """Yield all lines, without their ends, many at a time."""
@@ -95,19 +106,20 @@ class TextReader:
         self.num_bytes -= count
 
     def _checked_blocks(self, *, whole_lines: bool) -> Iterator[bytes]:
-        for block in _without_mark(_cut(self._raw_blocks, b"\n" if whole_lines else b"\n \t")):
+        blocks = _cut(self._raw_blocks, b"\n" if whole_lines else b"\n \t")
+        for block in _without_mark(blocks) if self._has_mark else blocks:
             checked = block
-            num_valid, num_characters = check_text(block)
+            num_valid, num_characters, num_lines = check_text(block)
             if num_valid < len(block):
-                checked = self._mended(block, num_valid)
-                num_characters = check_text(checked)[1]
-            self.num_lines += block.count(b"\n")
+                checked = self._mended(block, num_valid, self.num_lines + num_lines + 1)
+                _, num_characters, num_lines = check_text(checked)
+            self.num_lines += num_lines
             self.num_characters += num_characters
             self.num_bytes += len(checked)
             if checked:
                 yield checked
 
-    def _mended(self, block: bytes, num_valid: int) -> bytes:
+    def _mended(self, block: bytes, num_valid: int, line: int) -> bytes:
         """Replace or leave out what is invalid, or raise an error that says where it is."""
         if self.errors == "replace":
             text = block.decode(errors="replace").replace("\0", REPLACEMENT)
@@ -120,21 +132,37 @@ class TextReader:
             self._drop(valid.count(False))
             # Their line ends stay, so that the scanner counts lines as the reader of its errors does.
             return b"".join(line if good else b"\n" for line, good in zip(lines, valid, strict=True))
-        line = self.num_lines + block.count(b"\n", 0, num_valid) + 1
         what = "a NUL byte" if block[num_valid] == 0 else f"invalid UTF-8 (byte 0x{block[num_valid]:02x})"
-        raise DataError(
-            f"{self.name}, line {line}: {what}; expected text in UTF-8: convert the text, or let errors (--errors) "
-            "be 'replace' to put U+FFFD there, or 'skip' to leave such lines out"
+        raise LineError(
+            self.name,
+            line,
+            f"{what}; expected text in UTF-8: convert the text, or let errors (--errors) be 'replace' to put U+FFFD "
+            "there, or 'skip' to leave such lines out",
         )
 
 
-def _open(source: TextSource) -> tuple[str, Iterator[bytes]]:
+def warn_of_changes(name: str, num_replaced: int, num_skipped: int) -> None:
+    """Log what of a text was not read as it stands, if anything."""
+    if num_replaced or num_skipped:
+        logger.warning("%s: %d invalid characters were replaced, %d lines left out", name, num_replaced, num_skipped)
+
+
+def check_errors(errors: str) -> None:
+    """Raise ValueError unless this is a way to treat invalid text."""
+    if errors not in ("strict", "replace", "skip"):
+        raise ValueError(f"errors={errors!r}: expected 'strict', 'replace' or 'skip'")
+
+
+def _open(
+    source: TextSource, begin: int, end: int | None, progress: Callable[[int], object] | None
+) -> tuple[str, Iterator[bytes]]:
     """Name and raw blocks of a source."""
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         if not isinstance(path, str):
             raise ValueError(f"expected a path of str, got {path!r}")
-        return "standard input" if path == "-" else path, read_blocks(path, BLOCK_SIZE)
+        blocks = read_blocks(path, BLOCK_SIZE, begin=begin, end=end, progress=progress)
+        return "standard input" if path == "-" else path, blocks
     if isinstance(source, bytes | bytearray | memoryview) or not isinstance(source, Iterable):
         raise ValueError(f"expected a path or an iterable of lines (str), got {type(source).__name__}")
     return "text", _blocks_of_lines(source)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import DataError, ModelFileError
 from fastlm.storage import Source
-from fastlm.text.counting import count_words
+from fastlm.text.counting import PackedWords, count_words
 from fastlm.text.scan.table import WordTable
 from fastlm.text.source import TextSource
 from fastlm.text.tokenizer import END, START, UNKNOWN, Tokenizer, TokenizerChoice, make_tokenizer
@@ -152,8 +152,14 @@ class Vocabulary:
         (('<unk>', '</s>', 'a', 'rose', 'is'), array([1, 2, 3, 3, 2]))
         """
         chosen = make_tokenizer(tokenizer, lower_case=lower_case)
+        words = count_words(source, chosen, max_size=max_size, min_count=min_count, errors=errors)
+        return cls.of_words(words, chosen)
+
+    @classmethod
+    def of_words(cls, words: PackedWords, tokenizer: Tokenizer) -> Self:
+        """Take words that have been counted and chosen; see `fastlm.text.counting.keep_words`."""
         vocabulary = cls.__new__(cls)
-        vocabulary._set(*count_words(source, chosen, max_size=max_size, min_count=min_count, errors=errors), chosen)
+        vocabulary._set(*words, tokenizer)
         return vocabulary
 
     @classmethod

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import DataError, ModelFileError
 from fastlm.storage import Source, atomic_write
+from fastlm.text.scan.numbering import sort_words
 from fastlm.text.source import TextReader
 from fastlm.text.tokenizer import END, START, UNKNOWN, Tokenizer, WhitespaceTokenizer
 
@@ -139,6 +140,4 @@ def most_frequent(
     if limit < len(kept):  # only words as frequent as the last one need to be sorted
         last = np.partition(counts[kept], -limit)[-limit]
         kept = kept[counts[kept] >= last]
-    words = unpack(data, ends, kept)
-    by_bytes = kept[sorted(range(len(words)), key=words.__getitem__)]
-    return by_bytes[np.argsort(-counts[by_bytes], kind="stable")][:limit]
+    return sort_words(data, ends, counts, kept)[:limit]

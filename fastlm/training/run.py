@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from signal import SIGTERM
 from time import perf_counter
@@ -155,10 +154,13 @@ class Run:
     def _batches(self) -> Iterator[Any]:
         """Yield the batches of the epoch that have not been done."""
         trainer, place = self.trainer, self.place
-        batches = self.model.training_batches(
-            self.train, batch_size=trainer.batch_size, bptt_len=trainer.bptt_len, seed=(trainer.seed, place.epoch)
+        return self.model.training_batches(
+            self.train,
+            batch_size=trainer.batch_size,
+            bptt_len=trainer.bptt_len,
+            seed=(trainer.seed, place.epoch),
+            start=place.batch,
         )
-        return islice(batches, place.batch, None)
 
     def _num_batches(self) -> int:
         trainer = self.trainer

@@ -38,14 +38,21 @@ def test_every_figure_against_the_definition(model):
     assert report.normalised
 
 
-def test_the_blocks_of_the_sum_do_not_show(model, monkeypatch):
+def test_pieces_of_any_size_and_order_give_the_same_report(model, monkeypatch):
     corpus = Corpus.encode(LINES * 20, model.vocabulary)
     whole = evaluate(model, corpus)
-    monkeypatch.setattr("fastlm.inference.evaluation.BLOCK", 7)
-    parts = evaluate(model, corpus)
-    assert parts.log_prob == pytest.approx(whole.log_prob)
-    assert parts.log_prob_without_unknown == pytest.approx(whole.log_prob_without_unknown)
-    assert parts.num_words == whole.num_words == 220
+
+    def in_sevens(corpus, *, num_streams, workers):
+        log_probs = model.token_log_probs(corpus, num_streams=num_streams)
+        places = np.random.default_rng(1).permutation(corpus.num_tokens)
+        for begin in range(0, len(places), 7):
+            yield places[begin : begin + 7], log_probs[places[begin : begin + 7]]
+
+    monkeypatch.setattr(model, "log_prob_blocks", in_sevens)
+    cut = evaluate(model, corpus)
+    sums = ("log_prob", "log_prob_without_unknown")
+    assert [getattr(cut, name) for name in sums] == pytest.approx([getattr(whole, name) for name in sums], rel=1e-12)
+    assert (cut.num_words, cut.num_unknown) == (whole.num_words, whole.num_unknown)
 
 
 def test_streams_are_said_in_continuous_context_only():

@@ -34,15 +34,16 @@ def arrays() -> dict[str, np.ndarray]:
         "blockW": (BLOCK, W), "lanes": (BLOCK, W // 2), "scales": (2, P * W), "scaled": (Q, P * W, W),
     }  # fmt: skip
     real = {name: rng.uniform(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
-    integers = {
+    others = {
         "ids": rng.integers(V, size=N).astype(np.int32),
         "rows": rng.permutation(V)[:N].astype(np.int32),
         "all_rows": np.arange(V, dtype=np.int32),
         "slots": np.full(V, -1, np.int32),
+        "squares": np.empty(K),
         "found": np.empty(N, np.int32),
         "resets": (rng.random((T, B)) < 0.05).astype(np.uint8),
     }
-    return real | integers
+    return real | others
 
 
 # The arguments of each kernel: names of arrays above, or numbers.
@@ -73,7 +74,7 @@ CALLS: dict[str, list[list[Any]]] = {
     "pack_transposed": [["QHW", "HH"], ["PHW", "NH"]],
     "sgd_update": [["VH", "NH", "rows", 1.0, 1e-3], ["VH", "VH2", "all_rows", 1.0, 1e-3]],
     "softmax_backward_weight": [
-        ["VH", "V", "PVW", "PKW", "PW", "NH", "ids", "scaled", "scales", "lanes", 0.01, BLOCK, 0, K, False],
+        ["VH", "V", "squares", "PVW", "PKW", "PW", "NH", "ids", "scaled", "scales", "lanes", 0.01, BLOCK, 0, K, False],
     ],
     "softmax_forward": [["N", "PW", "PHW", "VH", "V", "ids", "blockW", "PW2"]],
     "softmax_forward_backward": [

@@ -111,22 +111,21 @@ def test_what_is_not_finite_stays_in_its_row_and_column(bad: float, dtype: type)
 # CPU levels
 
 
-def run_at_level(level: object, *command: str) -> str:
+def run_at_level(level: object, *command: str) -> subprocess.CompletedProcess[str]:
     folders = [str(Path(matrix_checks.__file__).parent), str(Path(fastlm.__file__).parents[1])]
     environment = os.environ | {"FASTLM_CPU_LEVEL": str(level), "PYTHONPATH": os.pathsep.join(folders)}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, encoding="utf-8", check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_lesser_cpus_compute_the_same(tmp_path: Path) -> None:
     """Each level checks itself against NumPy; those with FMA differ in nothing but how much is done at a time."""
     results = []
     for level in range(kernels.cpu_level + 1):
-        run_at_level(level, matrix_checks.__file__, str(tmp_path / "results.npz"))
+        done = run_at_level(level, matrix_checks.__file__, str(tmp_path / "results.npz"))
+        assert done.returncode == 0, done.stderr
         with np.load(tmp_path / "results.npz") as saved:
             results.append(dict(saved))
     for name, expected in results[-1].items():
@@ -135,9 +134,19 @@ def test_lesser_cpus_compute_the_same(tmp_path: Path) -> None:
             assert np.abs(result[name] - expected).max() <= (100 if level == 0 else 10) * scale, (name, level)
 
 
+SAY_LEVEL = "from fastlm import kernels; print(kernels.cpu_level)"
+
+
 def test_a_level_that_this_cpu_has_not_is_not_taken() -> None:
-    script = "from fastlm import kernels; print(kernels.cpu_level)"
-    highest = int(run_at_level(2, "-c", script))
-    assert 0 <= kernels.cpu_level <= highest <= 2
-    assert int(run_at_level(99, "-c", script)) == highest
-    assert int(run_at_level(0, "-c", script)) == 0
+    said = [int(run_at_level(level, "-c", SAY_LEVEL).stdout) for level in (0, 1, 2)]
+    assert said == [min(level, said[2]) for level in (0, 1, 2)]
+    assert kernels.cpu_level <= said[2]
+
+
+@pytest.mark.parametrize("level", ["3", "-1", "two", ""])
+def test_a_level_that_no_cpu_has_is_refused(level: str) -> None:
+    done = run_at_level(level, "-c", SAY_LEVEL)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"ValueError: the environment variable FASTLM_CPU_LEVEL is {level!r}, expected 0, 1 or 2, or none"
+    )

@@ -224,3 +224,14 @@ def test_the_order_depends_on_the_seed_alone() -> None:
     assert order(1, 1) != order(1, 2)
     assert order(1, 1) != order(2, 1)
     assert order(1, 1) != IDS
+
+
+def test_an_epoch_can_be_gone_on_with(context: str) -> None:
+    model, corpus = make(context=context), Corpus.from_ids(IDS, VOCABULARY)
+    options = {"batch_size": 4, "bptt_len": None, "seed": (1, 1)}
+    batches = list(model.training_batches(corpus, **options))
+    for start in range(len(batches) + 1):
+        left = list(model.training_batches(corpus, **options, start=start))
+        assert len(left) == len(batches) - start
+        for one, other in zip(left, batches[start:], strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))

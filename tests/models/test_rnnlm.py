@@ -212,6 +212,16 @@ def test_the_number_of_chunks_is_known(context: str) -> None:
     assert abs(known - actual) <= (0 if context == "continuous" else 1)
 
 
+def test_an_epoch_can_be_gone_on_with(context: str) -> None:
+    model = make(context=context)
+    options = {"batch_size": 3, "bptt_len": 2, "seed": (1, 1)}
+    chunks = list(model.training_batches(corpus(), **options))
+    for start in range(len(chunks) + 1):
+        left = list(model.training_batches(corpus(), **options, start=start))
+        assert [chunk.positions.tolist() for chunk in left] == [chunk.positions.tolist() for chunk in chunks[start:]]
+        assert [chunk.inputs.tolist() for chunk in left] == [chunk.inputs.tolist() for chunk in chunks[start:]]
+
+
 def test_sentences_are_shuffled_by_the_seed_and_a_text_is_not(context: str) -> None:
     model = make_rnnlm(context=context)
 

@@ -3,8 +3,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from hypothesis import strategies as st
 from fastlm.nn.parallel import Workers, available_cores, even_blocks
 
 THREADS = [1, 2, 7]
-Busy = Callable[[Workers], AbstractContextManager[None]]
-Task = Callable[[int, int, int], object]
 
 
 # Blocks
@@ -122,144 +119,31 @@ def test_blocks_are_begun_in_their_order(workers: Workers) -> None:
         assert begun == list(range(40))
 
 
-def shared_blocks(threads: int, size: int, at_least: int, pieces: int = 1) -> list[tuple[int, int]]:
+def shared_blocks(threads: int, size: int, at_least: int) -> list[tuple[int, int]]:
     """Return the blocks that `share` runs."""
     done = []
     with Workers(threads) as workers:
-        workers.share(lambda start, stop, worker: done.append((start, stop)), size, at_least, pieces=pieces)
+        workers.share(lambda start, stop, worker: done.append((start, stop)), size, at_least)
     return sorted(done)
 
 
 @settings(deadline=None, max_examples=50)
-@given(size=st.integers(0, 300), at_least=st.integers(1, 50), pieces=st.integers(1, 5))
+@given(size=st.integers(0, 300), at_least=st.integers(1, 50))
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_what_is_shared_is_done_once_in_equal_blocks(threads: int, size: int, at_least: int, pieces: int) -> None:
-    blocks = shared_blocks(threads, size, at_least, pieces)
+def test_what_is_shared_is_done_once_in_equal_blocks(threads: int, size: int, at_least: int) -> None:
+    blocks = shared_blocks(threads, size, at_least)
     assert [i for start, stop in blocks for i in range(start, stop)] == list(range(size))
     lengths = [stop - start for start, stop in blocks]
     assert max(lengths) - min(lengths) <= 1
     assert len(blocks) == 1 or min(lengths) >= at_least
-    assert len(blocks) <= max(1, threads * pieces)
 
 
 @pytest.mark.parametrize(
-    ("threads", "size", "at_least", "pieces", "count"),
-    [(1, 100, 1, 4, 1), (2, 100, 8, 1, 2), (3, 100, 8, 4, 12), (7, 20, 8, 1, 2), (7, 7, 8, 1, 1), (2, 0, 8, 1, 1)],
+    ("threads", "size", "at_least", "count"),
+    [(1, 100, 1, 1), (2, 100, 8, 2), (3, 100, 8, 3), (7, 20, 8, 2), (7, 16, 8, 2), (7, 15, 8, 1), (2, 0, 8, 1)],
 )
-def test_as_many_blocks_as_are_worth_it(threads: int, size: int, at_least: int, pieces: int, count: int) -> None:
-    assert len(shared_blocks(threads, size, at_least, pieces)) == count
-
-
-# Work that is put off
-
-
-@pytest.mark.parametrize("size", [0, 1, 2, 50])
-def test_what_is_put_off_is_done_once_it_is_finished(workers: Workers, size: int) -> None:
-    done = [[0] * size for _ in range(3)]
-
-    def task(job: int) -> Task:
-        def add(start: int, stop: int, worker: int) -> None:
-            assert 0 <= worker < workers.threads
-            for i in range(start, stop):
-                done[job][i] += 1
-
-        return add
-
-    for job in range(3):
-        workers.share(task(job), size, 1, pieces=4, defer=True)
-    between = []
-    workers.run(lambda start, stop, worker: between.append(start), [(i, i + 1) for i in range(20)])
-    assert sorted(between) == list(range(20))
-    for _ in range(2):  # the second time there is nothing left
-        workers.finish()
-        assert done == [[1] * size] * 3
-
-
-def test_one_thread_puts_nothing_off() -> None:
-    done = []
-    with Workers(1) as workers:
-        workers.share(lambda start, stop, worker: done.append((start, stop)), 9, 1, defer=True)
-        assert done == [(0, 9)]
-
-
-@pytest.mark.parametrize("threads", [2, 7])
-def test_threads_with_nothing_to_do_begin_with_what_is_put_off(threads: int) -> None:
-    begun = threading.Event()
-    with Workers(threads) as workers:
-        workers.share(lambda start, stop, worker: begun.set(), threads, 1, defer=True)
-        assert begun.wait(30)
-        workers.finish()
-
-
-@pytest.mark.parametrize("threads", [2, 7])
-def test_work_does_not_wait_for_threads_that_are_busy(threads: int, busy: Busy) -> None:
-    caller, seen = threading.get_ident(), []
-
-    def task(start: int, stop: int, worker: int) -> None:
-        seen.append((threading.get_ident(), worker))
-
-    with Workers(threads) as workers, busy(workers):
-        workers.share(task, 10, 1, defer=True)
-        assert seen == []
-        workers.run(task, [(0, 1), (1, 2)])
-        assert seen == [(caller, 0)] * 2
-        workers.finish()
-        assert seen == [(caller, 0)] * (2 + threads)
-
-
-@pytest.mark.parametrize("defer", [False, True])
-def test_no_two_blocks_of_a_task_have_one_worker_at_a_time(defer: bool) -> None:
-    """A worker's number is where it finds scratch memory of its own, also among tasks that overlap."""
-    active: set[tuple[int, int]] = set()
-    clashes = []
-
-    def task(job: int) -> Task:
-        def use(start: int, stop: int, worker: int) -> None:
-            if (job, worker) in active:
-                clashes.append((job, worker))
-            active.add((job, worker))
-            time.sleep(0.0005)
-            active.remove((job, worker))
-
-        return use
-
-    with Workers(7) as workers:
-        for job in range(6):
-            workers.share(task(job), 40, 1, pieces=5, defer=defer)
-        workers.finish()
-    assert not clashes
-
-
-@pytest.mark.parametrize("threads", [2, 7])
-def test_an_error_in_what_is_put_off_comes_out_at_the_end(threads: int) -> None:
-    done = []
-
-    def fail(start: int, stop: int, worker: int) -> None:
-        raise LookupError("put off")
-
-    with Workers(threads) as workers:
-        workers.share(fail, 40, 1, defer=True)
-        workers.share(lambda start, stop, worker: done.append(start), 40, 1, defer=True)
-        with pytest.raises(LookupError, match="put off"):
-            workers.finish()
-        workers.finish()
-    assert len(done) == threads
-
-
-@pytest.mark.parametrize("threads", [2, 7])
-def test_who_leaves_waits_for_what_was_put_off(threads: int) -> None:
-    done = []
-
-    def task(start: int, stop: int, worker: int) -> None:
-        time.sleep(0.01)
-        done.append(start)
-
-    with Workers(threads) as workers:
-        workers.share(task, 20, 1, pieces=2, defer=True)
-    before = len(done)
-    time.sleep(0.03)
-    assert len(done) == before  # nothing writes into memory that others may have by now
-    assert len(done) == min(20, 2 * threads)
+def test_as_many_blocks_as_are_worth_a_thread(threads: int, size: int, at_least: int, count: int) -> None:
+    assert len(shared_blocks(threads, size, at_least)) == count
 
 
 @pytest.mark.parametrize("threads", [2, 7])

@@ -85,6 +85,16 @@ def test_only_a_read_only_value_is_copied() -> None:
     assert (before == 1).all()
 
 
+def test_sums_of_squares_are_those_of_the_last_gradient() -> None:
+    p = parameter(2, 3)
+    for forget in (p.clear_gradient, p.release_gradient, p.dense_gradient):
+        assert p.gradient_squares is None
+        p.dense_gradient()
+        p.gradient_squares = np.ones(4)
+        forget()
+    assert p.gradient_squares is None
+
+
 # Where they come from
 
 

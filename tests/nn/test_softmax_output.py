@@ -1,13 +1,14 @@
 """The full softmax against its oracle, in one part and in many, on one thread and on many."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pytest
 import reference
 from gradcheck import check_gradient
 
+from fastlm.nn.optimizers import gradient_norm
 from fastlm.nn.outputs import Softmax, softmax
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import RandomParameters
@@ -36,6 +37,18 @@ def assert_close(actual: np.ndarray | float, expected: np.ndarray | float) -> No
     np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
 
 
+def assert_squares(layer: Softmax) -> None:
+    """Assert that the sums of squares that the weight's gradient comes with are its own."""
+    rows = layer.weight.gradient.astype(np.float64)
+    expected = [(rows[start : start + softmax.BLOCK] ** 2).sum() for start in range(0, len(rows), softmax.BLOCK)]
+    np.testing.assert_allclose(layer.weight.gradient_squares, expected, 1e-12)
+    assert layer.bias.gradient_squares is None
+    with Workers(1) as workers:
+        norm = gradient_norm(layer.parameters, workers)
+        layer.weight.gradient_squares = None
+        assert norm == pytest.approx(gradient_norm(layer.parameters, workers), rel=1e-12)
+
+
 @pytest.mark.parametrize("at_once", [1, 3, 64, 10_000])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_loss_and_gradients(
@@ -50,6 +63,7 @@ def test_loss_and_gradients(
     assert_close(dhidden, 0.25 * expected[0])
     assert_close(layer.weight.gradient, 0.25 * expected[1])
     assert_close(layer.bias.gradient, 0.25 * expected[2])
+    assert_squares(layer)
 
 
 @pytest.mark.parametrize(("N", "H", "V"), SHAPES[:3])
@@ -74,6 +88,7 @@ def test_gradients_are_added_to_the_parameters(make_workspace: Make) -> None:
     layer.loss_and_gradient(hidden, targets, 1.0, workspace)
     for parameter, gradient in zip(layer.parameters, once, strict=True):
         assert_close(parameter.gradient, 2 * gradient)
+    assert_squares(layer)
 
 
 def test_rows_without_a_target_have_neither_loss_nor_gradient(make_workspace: Make) -> None:
@@ -97,6 +112,22 @@ def test_log_probabilities(make_workspace: Make, N: int, H: int, V: int) -> None
     assert_close(chosen, np.where(targets < 0, 0, expected[np.arange(N), targets]))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("held", [False, True])
+def test_log_probabilities_that_are_put_off(make_workspace: Make, busy: Busy, threads: int, held: bool) -> None:
+    """Those of several batches, each in a workspace of its own; while they are put off, there is no telling."""
+    layer, hidden, targets = make(200, 7, 253)
+    expected = layer.target_log_probs(hidden, targets, make_workspace()).copy()
+    first = make_workspace(threads=threads)
+    second = Workspace(np.float64, first.workers)
+    with busy(first.workers) if held else nullcontext():
+        one = layer.target_log_probs(hidden, targets, first, defer=True)
+        two = layer.target_log_probs(hidden[50:], targets[50:], second, defer=True)
+        first.workers.finish()
+    assert one.tobytes() == expected.tobytes()
+    assert two.tobytes() == expected[50:].tobytes()
+
+
 def test_float32_is_near(make_workspace: Make) -> None:
     layer, hidden, targets = make(140, 7, 2053, np.float32)
     wide = [array.astype(np.float64) for array in (hidden, layer.weight.value, layer.bias.value)]
@@ -118,6 +149,7 @@ def test_logits_far_apart_stay_finite(make_workspace: Make) -> None:
     np.testing.assert_allclose(np.exp(layer.log_probs(hidden)).sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("fine_shares")
 @pytest.mark.parametrize("at_once", [100, 10_000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_same_bytes_for_any_number_of_threads(
@@ -134,7 +166,7 @@ def test_the_same_bytes_for_any_number_of_threads(
         loss, dhidden = layer.loss_and_gradient(hidden, targets, 1 / 301, workspace)
         workspace.workers.finish()
         chosen = layer.target_log_probs(hidden, targets, workspace)
-        gradients = [p.gradient.tobytes() for p in layer.parameters]
+        gradients = [p.gradient.tobytes() for p in layer.parameters] + [layer.weight.gradient_squares.tobytes()]
         results.add((loss, dhidden.tobytes(), chosen.tobytes(), *gradients))
     assert len(results) == 1
 
@@ -172,6 +204,7 @@ def test_turns_give_what_one_turn_gives(
     assert dhidden_of_turns.tobytes() == dhidden.tobytes()
     np.testing.assert_allclose(loss_of_turns, loss, 1e-6)
     tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    assert_squares(layer)
     for parameter, gradient in zip(layer.parameters, gradients, strict=True):
         np.testing.assert_allclose(parameter.gradient, gradient, tolerance, atol=tolerance)
 

@@ -22,7 +22,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from fastlm.errors import FileError, ModelFileError
-from fastlm.storage import TensorFile, TensorWriter, container, read_tensors, write_tensors
+from fastlm.storage import TensorFile, TensorRun, TensorWriter, container, is_container, read_tensors, write_tensors
+from fastlm.storage.header import checksum, joined_checksum
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -516,6 +517,94 @@ def test_metadata_of_a_stream_that_outgrows_its_room(path: Path, small: bytes) -
         writer.append(np.zeros(10, np.uint16))
         writer.metadata["more"] = "y" * 3900
     assert len(read_tensors(path).metadata["long"]) == 100_000
+
+
+OTHERS = {
+    "wide": np.arange(5, dtype=np.int64),
+    "also": np.arange(3, dtype=np.uint16),
+    "zero": np.zeros((2, 3), np.uint16),
+    "narrow": np.frombuffer(b"bytes", np.uint8),
+}
+
+
+def test_a_stream_among_other_tensors(path: Path) -> None:
+    ids = np.arange(1000, dtype=np.uint16)
+    with TensorWriter(path, "ids", np.uint16, {"some": "thing"}, OTHERS) as writer:
+        writer.append(ids[:300])
+        writer.append(ids[300:])
+    file = read_tensors(path)
+    assert_same(file.tensors, OTHERS | {"ids": ids})
+    assert list(file.tensors) == ["wide", "also", "ids", "zero", "narrow"]  # as write_tensors places them
+    assert_same(safetensors.numpy.load(path.read_bytes()), OTHERS | {"ids": ids})
+
+
+@quick
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=9), st.randoms(use_true_random=False))
+def test_runs_are_written_in_any_order(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], rng: Any) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    parts = [np.random.default_rng(size).integers(0, 1000, size).astype(np.int32) for size in sizes]
+    with TensorWriter(folder / "appended", "ids", np.int32, None, OTHERS) as writer:
+        for part in parts:
+            writer.append(part)
+    with TensorWriter(folder / "run", "ids", np.int32, None, OTHERS) as writer:
+        pieces = [(writer.run(len(part)), iter(np.array_split(part, 3))) for part in parts] * 3
+        rng.shuffle(pieces)
+        for run, left in pieces:
+            run.append(next(left))
+    assert (folder / "run").read_bytes() == (folder / "appended").read_bytes()
+
+
+def test_runs_are_written_by_threads(path: Path) -> None:
+    ids = np.arange(1_000_000, dtype=np.uint16)
+    with TensorWriter(path, "ids", np.uint16) as writer:
+        runs = [(writer.run(100_000), ids[begin : begin + 100_000]) for begin in range(0, 1_000_000, 100_000)]
+
+        def write(run: TensorRun, values: NDArray[Any]) -> None:
+            for part in np.array_split(values, 50):
+                run.append(part)
+
+        threads = [threading.Thread(target=write, args=pair) for pair in runs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert np.array_equal(read_tensors(path).tensors["ids"], ids)
+
+
+def test_a_run_takes_its_size_and_no_more(path: Path, small: bytes) -> None:
+    with (
+        pytest.raises(ValueError, match="5 items do not fit in a run of 7 with 4 left"),
+        TensorWriter(path, "ids", "u2") as w,
+    ):
+        run = w.run(7)
+        run.append(np.zeros(3, np.uint16))
+        run.append(np.zeros(5, np.uint16))
+    with (
+        pytest.raises(ValueError, match="a run of 7 items for tensor 'ids' is 4 short"),
+        TensorWriter(path, "ids", "u2") as w,
+    ):
+        w.run(7).append(np.zeros(3, np.uint16))
+    assert path.read_bytes() == small
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_checksums_of_pieces_are_joined(first: bytes, second: bytes) -> None:
+    assert joined_checksum(checksum(first), checksum(second), len(second)) == checksum(first + second)
+
+
+def test_checksums_of_large_pieces_are_joined() -> None:
+    first, second = b"abc" * 1000, bytes(range(256)) * 40_000
+    assert joined_checksum(checksum(first), checksum(second), len(second)) == checksum(first + second)
+
+
+def test_containers_are_told_from_text(tmp_path: Path, path: Path, small: bytes) -> None:
+    text = tmp_path / "text"
+    text.write_text('{"__metadata__":{"crc32":"')
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert [is_container(file) for file in (path, text, empty, tmp_path, tmp_path / "nothing", "-")] == [True] + 5 * [
+        False
+    ]
 
 
 def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

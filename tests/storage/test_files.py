@@ -18,7 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlm.errors import FileError
-from fastlm.storage import atomic_write, check_writable, files, open_binary, read_blocks, remove_temporaries
+from fastlm.storage import (
+    atomic_write,
+    check_writable,
+    files,
+    is_compressed,
+    open_binary,
+    read_blocks,
+    remove_temporaries,
+)
 
 TEXT = b"".join(b"line %d of a text that can be compressed\n" % number for number in range(5000))
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -47,6 +55,25 @@ def test_reads_every_compression(tmp_path: Path, suffix: str) -> None:
     assert all(0 < len(block) <= 10_000 for block in blocks)
     with open_binary(str(path)) as file:
         assert file.read() == TEXT
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_says_how_much_of_the_file_was_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"text.txt{suffix}"
+    path.write_bytes(COMPRESS[suffix](TEXT))
+    steps: list[int] = []
+    assert b"".join(read_blocks(path, 10_000, progress=steps.append)) == TEXT
+    assert sum(steps) == path.stat().st_size
+    assert is_compressed(path) == bool(suffix)
+
+
+def test_reads_a_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(TEXT)
+    for begin, end in [(0, 25_000), (7, 8), (20_000, 20_000), (100, len(TEXT) + 1000)]:
+        steps: list[int] = []
+        assert b"".join(read_blocks(path, 10_000, begin=begin, end=end, progress=steps.append)) == TEXT[begin:end]
+        assert sum(steps) == len(TEXT[begin:end])
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED)

@@ -1,6 +1,8 @@
 """Streams and windows: every token is the target of one step, with the right history."""
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import fastlm.text.order
 from fastlm.text.batches import Chunk, Streams, Windows
 from fastlm.text.vocabulary import Vocabulary
 
@@ -37,20 +40,34 @@ def joined(chunks: list[Chunk]) -> Chunk:
 
 
 def read(streams: Streams, length: int) -> Chunk:
-    """All steps of all streams, after a check of what holds for all streams."""
+    """All steps of all streams, after a check of what holds for all streams of one group."""
     chunks = list(streams.chunks(length))
     assert len(chunks) == streams.num_chunks(length)
     assert all(chunk.targets.shape == (length, streams.num_streams) for chunk in chunks[:-1])
-    steps = joined(chunks)
-    types = (steps.inputs.dtype, steps.targets.dtype, steps.resets.dtype, steps.positions.dtype)
-    assert types == (np.int32, np.int32, np.uint8, np.int64)
+    steps = checked(joined(chunks))
     ended = steps.targets < 0
     assert np.array_equal(ended, np.sort(ended, axis=0))  # padding is at the end
     assert not ended.all(axis=1).any()  # and no longer than need be
+    return steps
+
+
+def checked(steps: Chunk) -> Chunk:
+    types = (steps.inputs.dtype, steps.targets.dtype, steps.resets.dtype, steps.positions.dtype)
+    assert types == (np.int32, np.int32, np.uint8, np.int64)
+    ended = steps.targets < 0
     assert np.array_equal(ended, steps.positions == -1)
     assert set(steps.inputs[ended]) <= {END}
     assert not steps.resets[ended].any()
     return steps
+
+
+@contextmanager
+def small_groups(run: int, group: int) -> Iterator[None]:
+    """Let so few tokens be a run, and so few runs be a group, that there are many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fastlm.text.order, "RUN", run)
+        patch.setattr(fastlm.text.order, "GROUP", group)
+        yield
 
 
 @given(corpora, sizes, sizes)
@@ -68,31 +85,69 @@ def test_continuous(corpus: FakeCorpus, num_streams: int, length: int) -> None:
     assert steps.resets[0].tolist() == [int(length > 0) for length in lengths]
 
 
-@given(corpora, sizes, sizes, st.randoms(use_true_random=False), st.booleans())
-def test_sentences(corpus: FakeCorpus, num_streams: int, length: int, rng: Any, shuffled: bool) -> None:
-    ids = corpus.ids.tolist()
+seeds = st.none() | st.tuples(st.integers(0, 99), st.integers(0, 99))
+
+
+def sentence_bounds(ids: list[int]) -> tuple[list[int], list[int]]:
     starts = [n for n in range(len(ids)) if n == 0 or ids[n - 1] == END]
-    stops = [*starts[1:], len(ids)]
-    order = list(range(len(starts)))
-    if shuffled:
-        rng.shuffle(order)
-    streams = Streams.sentences(corpus, num_streams, order=order if shuffled else None)
-    steps = read(streams, length)
-    positions = [column[column >= 0].tolist() for column in steps.positions.T]
-    assert list(itertools.chain(*positions)) == [
-        n for sentence in order for n in range(starts[sentence], stops[sentence])
-    ]
-    for column in range(num_streams):
-        for step, position in enumerate(positions[column]):
-            is_first = position in starts
-            assert steps.targets[step, column] == ids[position]
-            assert steps.resets[step, column] == is_first
-            assert steps.inputs[step, column] == (START if is_first else ids[position - 1])
-        if positions[column]:
-            assert positions[column][0] in starts  # no sentence is cut
-    lengths = [len(part) for part in positions]
+    return starts, [*starts[1:], len(ids)]
+
+
+@given(corpora, sizes, sizes, seeds)
+def test_sentences(corpus: FakeCorpus, num_streams: int, length: int, seed: tuple[int, int] | None) -> None:
+    starts, stops = sentence_bounds(corpus.ids.tolist())
+    steps = read(Streams.sentences(corpus, num_streams, seed=seed), length)
+    check_sentences(corpus, steps)
+    columns = [column[column >= 0].tolist() for column in steps.positions.T]
+    order = [starts.index(position) for column in columns for position in column if position in starts]
+    assert sorted(order) == list(range(len(starts)))
+    if seed is None:
+        assert order == list(range(len(starts)))
+    lengths = [len(part) for part in columns]
     longest_sentence = max(stop - start for start, stop in zip(starts, stops, strict=True))
-    assert max(lengths) - len(ids) / num_streams <= longest_sentence
+    assert max(lengths) - len(corpus.ids) / num_streams <= longest_sentence
+
+
+def check_sentences(corpus: FakeCorpus, steps: Chunk) -> None:
+    """Every token once, in whole sentences."""
+    starts, stops = sentence_bounds(corpus.ids.tolist())
+    assert sorted(steps.positions[steps.positions >= 0].tolist()) == list(range(len(corpus.ids)))
+    for column in range(steps.positions.shape[1]):
+        there = steps.positions[:, column] >= 0
+        positions = steps.positions[there, column].tolist()
+        for step, position in enumerate(positions):
+            is_first = position in starts
+            assert is_first or positions[step - 1] == position - 1
+            assert position + 1 in stops or positions[step + 1] == position + 1
+            assert steps.targets[there, column][step] == corpus.ids[position]
+            assert steps.resets[there, column][step] == is_first
+            assert steps.inputs[there, column][step] == (START if is_first else corpus.ids[position - 1])
+
+
+@given(corpora, sizes, sizes, seeds, st.integers(1, 9), st.integers(1, 4))
+def test_sentences_in_many_groups(
+    corpus: FakeCorpus, num_streams: int, length: int, seed: tuple[int, int] | None, run: int, group: int
+) -> None:
+    with small_groups(run, group):
+        streams = Streams.sentences(corpus, num_streams, seed=seed)
+        chunks = list(streams.chunks(length))
+        assert len(chunks) == streams.num_chunks(length)
+        check_sentences(corpus, checked(joined(chunks)))
+
+
+@given(corpora, sizes, sizes, seeds, st.integers(1, 9), st.integers(1, 4))
+def test_streams_begin_at_any_chunk(
+    corpus: FakeCorpus, num_streams: int, length: int, seed: tuple[int, int] | None, run: int, group: int
+) -> None:
+    with small_groups(run, group):
+        for streams in (Streams.continuous(corpus, num_streams), Streams.sentences(corpus, num_streams, seed=seed)):
+            chunks = list(streams.chunks(length))
+            for start in range(len(chunks) + 2):
+                left = list(streams.chunks(length, start))
+                assert len(left) == max(0, len(chunks) - start)
+                for one, other in zip(left, chunks[start:], strict=True):
+                    for name in ("inputs", "targets", "resets", "positions"):
+                        assert np.array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_streams_can_be_read_again_and_side_by_side() -> None:
@@ -103,24 +158,45 @@ def test_streams_can_be_read_again_and_side_by_side() -> None:
         assert not np.shares_memory(one.targets, other.targets)
 
 
-@given(corpora, sizes, sizes, st.booleans(), st.randoms(use_true_random=False))
-def test_windows(corpus: FakeCorpus, context_size: int, batch_size: int, sentence: bool, rng: Any) -> None:
-    order = rng.choices(range(len(corpus.ids)), k=rng.randrange(1, 20))
-    for wanted in (None, order):
-        windows = Windows(corpus, context_size, sentence=sentence, order=wanted)
+@given(corpora, sizes, sizes, st.booleans(), seeds, st.integers(1, 9), st.integers(1, 4))
+def test_windows(
+    corpus: FakeCorpus,
+    context_size: int,
+    batch_size: int,
+    sentence: bool,
+    seed: tuple[int, int] | None,
+    run: int,
+    group: int,
+) -> None:
+    with small_groups(run, group):
+        windows = Windows(corpus, context_size, sentence=sentence, seed=seed)
         batches = list(windows.batches(batch_size))
-        positions = list(range(len(corpus.ids))) if wanted is None else wanted
-        assert len(windows) == len(positions)
-        assert np.concatenate([batch[2] for batch in batches]).tolist() == positions
-        assert all(len(batch[1]) == batch_size for batch in batches[:-1])
-        for inputs, targets, places in batches:
-            assert inputs.shape == (len(targets), context_size)
-            assert inputs.dtype == targets.dtype == np.int32
-            assert np.array_equal(targets, corpus.ids[places])
-            # The nearest input is the id before, where there is one in sight.
-            before = corpus.ids[places - 1]
-            begins = (places == 0) | (sentence & (before == END))
-            assert np.array_equal(inputs[:, -1], np.where(begins, START if sentence else END, before))
+    order = np.concatenate([batch[2] for batch in batches]).tolist()
+    assert len(windows) == len(order)
+    assert (sorted(order) if seed else order) == list(range(len(corpus.ids)))
+    assert all(len(batch[1]) == batch_size for batch in batches[:-1])
+    for inputs, targets, places in batches:
+        assert inputs.shape == (len(targets), context_size)
+        assert inputs.dtype == targets.dtype == np.int32
+        assert np.array_equal(targets, corpus.ids[places])
+        # The nearest input is the id before, where there is one in sight.
+        before = corpus.ids[places - 1]
+        begins = (places == 0) | (sentence & (before == END))
+        assert np.array_equal(inputs[:, -1], np.where(begins, START if sentence else END, before))
+
+
+@given(corpora, sizes, seeds, st.integers(1, 9), st.integers(1, 4))
+def test_windows_begin_at_any_batch(
+    corpus: FakeCorpus, batch_size: int, seed: tuple[int, int] | None, run: int, group: int
+) -> None:
+    with small_groups(run, group):
+        windows = Windows(corpus, 2, sentence=True, seed=seed)
+        batches = list(windows.batches(batch_size))
+        for start in range(len(batches) + 2):
+            left = list(windows.batches(batch_size, start))
+            assert len(left) == max(0, len(batches) - start)
+            for one, other in zip(left, batches[start:], strict=True):
+                assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_windows_of_a_sentence_written_out() -> None:
@@ -143,9 +219,3 @@ def test_wrong_arguments() -> None:
         Windows(corpus, -1, sentence=True)
     with pytest.raises(ValueError, match="batch_size=0"):
         next(Windows(corpus, 1, sentence=True).batches(0))
-    with pytest.raises(ValueError, match="order holds 0 to 2: expected 0 to 1, there are 2 sentences"):
-        Streams.sentences(corpus, 1, order=[0, 2])
-    with pytest.raises(ValueError, match="order holds -1 to 0: expected 0 to 3, there are 4 tokens"):
-        Windows(corpus, 1, sentence=True, order=[0, -1])
-    with pytest.raises(ValueError, match="expected integers, one dimension"):
-        Windows(corpus, 1, sentence=True, order=[0.5])

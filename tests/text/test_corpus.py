@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,7 +53,41 @@ def test_encode_to_disk_save_and_open(tmp_path: Path) -> None:
         check_text_counts(corpus)
         check_text_counts(pickle.loads(pickle.dumps(corpus)))
         metadata = read_tensors(tmp_path / f"{name}.corpus").metadata
-        assert (metadata["format"], metadata["version"]) == ("fastlm-corpus", "1")
+        assert (metadata["format"], metadata["version"]) == ("fastlm-corpus", "2")
+
+
+def test_the_vocabulary_is_in_the_file(tmp_path: Path) -> None:
+    lines = ["The cat.", "the dog"]
+    vocabulary = Vocabulary.build(lines, tokenizer="word", lower_case=True)
+    Corpus.encode(lines, vocabulary).save(tmp_path / "saved.corpus")
+    Corpus.encode(lines, vocabulary, path=tmp_path / "streamed.corpus")
+    for name in ("saved", "streamed"):
+        corpus = Corpus.open(tmp_path / f"{name}.corpus")
+        assert corpus.vocabulary == vocabulary
+        assert corpus.vocabulary.counts is not None
+        assert corpus.vocabulary.counts.tolist() == vocabulary.counts.tolist()
+        assert corpus.vocabulary.decode(corpus.ids) == "the cat.\nthe dog"
+        assert Corpus.open(tmp_path / f"{name}.corpus", vocabulary).vocabulary is vocabulary
+        assert set(safetensors.numpy.load_file(tmp_path / f"{name}.corpus")) == {"ids", *vocabulary.to_arrays()}
+
+
+def test_a_tokenizer_of_the_users_own_is_given_again(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(["a", "b"], tokenizer=str.split)
+    Corpus.encode(["a b"], vocabulary, path=tmp_path / "text.corpus")
+    assert Corpus.open(tmp_path / "text.corpus", tokenizer=str.split).vocabulary.encode("b a").tolist() == [3, 2]
+    corpus = Corpus.open(tmp_path / "text.corpus")
+    with pytest.raises(ValueError, match=r"split.*give it again"):
+        corpus.vocabulary.encode("b a")
+
+
+def test_a_file_of_version_1_is_opened_with_its_vocabulary(tmp_path: Path) -> None:
+    path = tmp_path / "old.corpus"
+    counts = {"num_sentences": "1", "num_unknown": "0", "num_empty_lines": "0", "num_replaced": "0", "num_skipped": "0"}
+    metadata = {"format": "fastlm-corpus", "version": "1", "vocabulary": VOCABULARY.fingerprint(), **counts}
+    write_tensors(path, metadata, {"ids": np.array([2, 3, 1], np.uint16)})
+    assert Corpus.open(path, VOCABULARY).ids.tolist() == [2, 3, 1]
+    with pytest.raises(ModelFileError, match=r"version 1 of the format, .* as version 2 does; give the vocabulary"):
+        Corpus.open(path)
 
 
 words = st.sampled_from(["the", "cat", "dog", "<unk>", "고양이"])
@@ -216,7 +251,8 @@ def test_open_refuses_other_files(tmp_path: Path) -> None:
     metadata, ids = dict(good.metadata), np.array(good.tensors["ids"])
     for change, tensors, problem in [
         ({"format": "fastlm-model"}, {"ids": ids}, "its format is 'fastlm-model', expected 'fastlm-corpus'"),
-        ({"version": "2"}, {"ids": ids}, "version '2' of the format, this fastlm reads version 1; install a newer"),
+        ({"version": "3"}, {"ids": ids}, "version '3' of the format, this fastlm reads versions up to 2; install a"),
+        ({"version": "x"}, {"ids": ids}, "version 'x' of the format"),
         ({"num_sentences": "many"}, {"ids": ids}, "is damaged"),
         ({"num_unknown": ""}, {"ids": ids}, "is damaged"),
         ({}, {"ids": ids[None]}, "is damaged"),
@@ -228,6 +264,15 @@ def test_open_refuses_other_files(tmp_path: Path) -> None:
         write_tensors(path, metadata | change, tensors)
         with pytest.raises(ModelFileError, match=problem):
             Corpus.open(path, VOCABULARY)
+    words = {name: array for name, array in good.tensors.items() if name != "ids"}
+    for change, tensors, problem in [
+        ({}, {"ids": ids}, "expected the arrays vocabulary.bytes and vocabulary.ends"),
+        ({"tokenizer": "none"}, words | {"ids": ids}, "tokenizer is not JSON"),
+        ({"tokenizer": '{"kind": "char"}'}, words | {"ids": ids}, "another vocabulary or tokenizer"),
+    ]:
+        write_tensors(path, metadata | change, tensors)
+        with pytest.raises((ModelFileError, DataError), match=problem):
+            Corpus.open(path)
     path.write_bytes(b"not a container at all")
     with pytest.raises(ModelFileError):
         Corpus.open(path, VOCABULARY)

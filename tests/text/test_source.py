@@ -143,14 +143,16 @@ def test_lines_are_read_when_they_are_needed() -> None:
 
 
 def test_a_scan_says_what_it_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    from fastlm.text.scan.scanner import Counter
+    from fastlm.text.scan.counter import Counter
     from fastlm.text.tokenizer import make_tokenizer
 
     for tokenizer in ("whitespace", "word"):
         caplog.clear()
         counter = Counter("text")
         with caplog.at_level(logging.WARNING, "fastlm"):
-            list(TextReader(["a b", "c\0", "d <unk>"], "skip").scan(counter, make_tokenizer(tokenizer)))
+            reader = TextReader(["a b", "c\0", "d <unk>"], "skip")
+            list(reader.scan(counter, make_tokenizer(tokenizer)))
+            reader.warn()
         assert [record.getMessage() for record in caplog.records] == [
             "text: 0 invalid characters were replaced, 1 lines left out"
         ]

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 def sentence_ends(ids: NDArray[Any], end_id: int) -> NDArray[np.int64]: ...
+def sentence_begin(ids: NDArray[Any], at: int, end_id: int) -> int: ...
 def ngram_windows(
     out: NDArray[np.int32],
     ids: NDArray[Any],

@@ -42,6 +42,27 @@ def sentence_ends(const id_t[::1] ids, int end_id):
     return ends
 
 
+def sentence_begin(const id_t[::1] ids, Py_ssize_t at, int end_id):
+    """Find the first place from `at` on where a sentence begins; the number of ids if there is none.
+
+    Parameters
+    ----------
+    ids : array of uint16 or int32
+        Sentences, each closed by `end_id`.
+    at : int
+        0 or more.
+    end_id : int
+    """
+    cdef Py_ssize_t num_ids = ids.shape[0]
+    if at < 0:
+        raise ValueError(f"place {at}: expected 0 or more")
+    if at > 0:
+        with nogil:
+            while at < num_ids and ids[at - 1] != end_id:
+                at += 1
+    return min(at, num_ids)
+
+
 def ngram_windows(int32_t[:, ::1] out, const id_t[::1] ids, const int64_t[::1] positions, int start_id, int end_id,
                   bint sentence):
     """Copy the ids before given positions.

@@ -1,11 +1,35 @@
-"""Splitting of text at blanks, and the prefetching that look-ups of many words live on."""
+"""Splitting of text at blanks."""
 
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
 
-from fastlm.text.scan.table cimport Token, hash_bytes, load, mix
+from fastlm.text.scan.table cimport BATCH, Token, set_bytes
 
 cdef extern from *:
     """
+    #include <stdint.h>
+    #if defined(__SSE2__) || defined(_M_X64)
+    #include <emmintrin.h>
+    /* Bit n: is at[n] a space, a tab or a line feed? For 64 bytes. */
+    static uint64_t fastlm_blanks(const uint8_t *at) {
+        const __m128i space = _mm_set1_epi8(' '), tab = _mm_set1_epi8('\\t'), feed = _mm_set1_epi8('\\n');
+        uint64_t found = 0;
+        for (int k = 0; k < 4; k++) {
+            const __m128i bytes = _mm_loadu_si128((const __m128i *) (at + 16 * k));
+            const __m128i blank = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, space), _mm_cmpeq_epi8(bytes, tab)),
+                                               _mm_cmpeq_epi8(bytes, feed));
+            found |= (uint64_t) (uint32_t) _mm_movemask_epi8(blank) << (16 * k);
+        }
+        return found;
+    }
+    #else
+    static uint64_t fastlm_blanks(const uint8_t *at) {
+        uint64_t found = 0;
+        for (int k = 0; k < 64; k++)
+            found |= (uint64_t) (at[k] == ' ' || at[k] == '\\t' || at[k] == '\\n') << k;
+        return found;
+    }
+    #endif
     #if defined(_MSC_VER)
     #include <intrin.h>
     static int fastlm_trailing_zeros(unsigned long long bits) {
@@ -13,78 +37,63 @@ cdef extern from *:
         _BitScanForward64(&place, bits);
         return (int) place;
     }
-    #define fastlm_prefetch(address) ((void) (address))
     #else
     #define fastlm_trailing_zeros(bits) __builtin_ctzll(bits)
-    #define fastlm_prefetch(address) __builtin_prefetch(address)
     #endif
     """
+    uint64_t blanks "fastlm_blanks" (const uint8_t *at) noexcept nogil
     int trailing_zeros "fastlm_trailing_zeros" (uint64_t bits) noexcept nogil
-    void prefetch "fastlm_prefetch" (const void *address) noexcept nogil
 
 cdef enum:
-    BATCH = 256         # tokens that are looked up together
-
-
-cdef inline uint64_t controls(uint64_t bits) noexcept nogil:
-    """The high bit of the first byte below 33 is the lowest bit set (Mycroft's test)."""
-    return (bits - 0x2121212121212121ULL) & ~bits & 0x8080808080808080ULL
-
-
-cdef inline uint64_t first_bytes(uint64_t bits, int count) noexcept nogil:
-    """The first `count` (0 to 7) of eight bytes."""
-    return bits & ((<uint64_t> 1 << (8 * count)) - 1)
+    PIECE = 64                  # bytes that are split together; each can be one event, after the token before them
+    MAX_BATCH = BATCH + PIECE + 1
 
 
 cdef inline bint is_blank(uint8_t byte) noexcept nogil:
     return byte == c" " or byte == c"\t" or byte == c"\n"
 
 
+cdef inline uint64_t blanks_before(const uint8_t *at, const uint8_t *end) noexcept nogil:
+    """Bit n: is at[n] a blank? For up to 64 bytes before the end."""
+    cdef uint8_t[PIECE] last
+    if end - at >= PIECE:
+        return blanks(at)
+    for k in range(PIECE):
+        last[k] = 0
+    memcpy(last, at, end - at)
+    return blanks(last)
+
+
 cdef inline Py_ssize_t split(Token *tokens, const uint8_t **position, const uint8_t *end,
                              Py_ssize_t *num_returns) noexcept nogil:
-    """Fill a batch of tokens from `position` on, which moves behind them. The text ends with a blank."""
+    """Fill a batch of tokens from `position` on, which moves behind them. The text ends with a blank.
+
+    Blanks come as bits, 64 at a time, and there is no branch on the lengths of words: it would be guessed wrong too
+    often. Ends of lines are rare enough for one.
+    """
     cdef const uint8_t *start = position[0]
+    cdef const uint8_t *piece = start
     cdef const uint8_t *at
-    cdef uint64_t bits, found, word
+    cdef uint64_t found
     cdef Py_ssize_t count = 0
     cdef Py_ssize_t length
-    cdef int rest
-    while start < end and count < BATCH:
-        bits = load(start, end)
-        found = controls(bits)
-        if found:
-            rest = trailing_zeros(found) >> 3
-            word = first_bytes(bits, rest)
-            at = start + rest
-        else:
-            word = bits
-            at = start + 8
-            while True:
-                bits = load(at, end)
-                found = controls(bits)
-                if found:
-                    break
-                word = mix(word) ^ bits
-                at += 8
-            rest = trailing_zeros(found) >> 3
-            if rest:
-                word = mix(word) ^ first_bytes(bits, rest)
-            at += rest
-        length = at - start
-        tokens[count].hash = mix(word)
-        if not is_blank(at[0]):  # another control character, which is a part of the word
-            while not is_blank(at[0]):
-                at += 1
+    cdef bint ends_line
+    while piece < end and count < BATCH:
+        found = blanks_before(piece, end)
+        while found:
+            at = piece + trailing_zeros(found)
+            found &= found - 1
             length = at - start
-            if at[0] == c"\n" and (at - 1)[0] == c"\r":
+            ends_line = at[0] == c"\n"
+            if ends_line and length > 0 and (at - 1)[0] == c"\r":
                 length -= 1
                 num_returns[0] += 1
-            tokens[count].hash = hash_bytes(start, length)
-        tokens[count].start = start
-        tokens[count].length = length
-        count += length > 0
-        tokens[count].length = 0
-        count += at[0] == c"\n"
-        start = at + 1
+            set_bytes(&tokens[count], start, length, end)
+            count += length > 0
+            if ends_line:
+                tokens[count].length = 0
+                count += 1
+            start = at + 1
+        piece += PIECE
     position[0] = start
     return count

@@ -1,7 +1,7 @@
 """The compiled table of words: an open-addressing hash table over bytes that lie elsewhere, in arrays.
 
-The hash of a word of up to eight bytes is a one-to-one function of them, so most words are found without a look at
-their bytes. Nothing here changes after it is made.
+A slot holds the bytes of a word of up to sixteen, so nearly all words are found without a look at where they lie.
+Nothing here changes after it is made.
 """
 
 cimport cython
@@ -14,6 +14,7 @@ import numpy as np
 cdef bint make_slots(Table *table, Py_ssize_t num_words) noexcept nogil:
     """Empty slots for so many words, but for <s>, which every table knows; False without memory."""
     cdef size_t num_slots = 16
+    cdef const uint8_t *name = <const uint8_t *> "<s>"
     cdef Token start
     table.shift = 60
     while num_slots < 2 * <size_t> num_words + 2:
@@ -23,27 +24,39 @@ cdef bint make_slots(Table *table, Py_ssize_t num_words) noexcept nogil:
     table.slots = <Slot *> calloc(num_slots, sizeof(Slot))
     if table.slots == NULL:
         return False
-    start.start = <const uint8_t *> "<s>"
-    start.length = 3
-    start.hash = hash_bytes(start.start, start.length)
+    set_bytes(&start, name, 3, name + 3)
     occupy(locate(table, &start), &start, START)
     return True
 
 
 cdef Py_ssize_t fill_slots(Table *table) noexcept nogil:
     """Enter all words; the first one that is there already, or -1."""
-    cdef Py_ssize_t index
-    cdef Token token
+    cdef Py_ssize_t begin = 0
+    cdef Py_ssize_t k
+    cdef Token[BATCH] tokens
     cdef Slot *slot
-    for index in range(table.size):
-        token.start = table.data + word_start(table, index)
-        token.length = table.ends[index] - word_start(table, index)
-        token.hash = hash_bytes(token.start, token.length)
-        slot = locate(table, &token)
-        if slot.length != EMPTY:
-            return index
-        occupy(slot, &token, <int32_t> index)
+    while begin < table.size:
+        for k in range(set_words(tokens, table, begin, table)):
+            slot = locate(table, &tokens[k])
+            if slot.length != EMPTY:
+                return begin + k
+            occupy(slot, &tokens[k], <int32_t> (begin + k))
+        begin += BATCH
     return -1
+
+
+cdef void move_slots(Table *table, const Table *old) noexcept nogil:
+    """Enter the words of a smaller table of slots, without a look at the words."""
+    cdef size_t k, place
+    cdef Slot *slot
+    for k in range(old.mask + 1):
+        slot = &old.slots[k]
+        if slot.length == EMPTY or slot.index == START:
+            continue
+        place = hash_of(slot.head, slot.tail) >> table.shift
+        while table.slots[place].length != EMPTY:
+            place = (place + 1) & table.mask
+        table.slots[place] = slot[0]
 
 
 @cython.final
@@ -107,4 +120,33 @@ cdef class WordTable:
             out[k] = locate(&self.table, &token).index if token.length else UNKNOWN
             if out[k] == START:
                 out[k] = <int32_t> self.table.size
+        return numbers
+
+    def find_packed(self, const uint8_t[::1] data, const int64_t[::1] ends):
+        """Numbers of words that are packed as the table's own are, such as those of another table.
+
+        Parameters
+        ----------
+        data : array of uint8
+        ends : array of int64
+
+        Returns
+        -------
+        ndarray of int32
+            0 for a word that is not there.
+        """
+        cdef Table words
+        cdef Token[BATCH] tokens
+        cdef Py_ssize_t begin = 0
+        cdef Py_ssize_t k
+        words.data = &data[0]
+        words.ends = &ends[0]
+        words.size = ends.shape[0]
+        numbers = np.empty(words.size, dtype=np.int32)
+        cdef int32_t[::1] out = numbers
+        with nogil:
+            while begin < words.size:
+                for k in range(set_words(tokens, &words, begin, &self.table)):
+                    out[begin + k] = max(UNKNOWN, locate(&self.table, &tokens[k]).index)
+                begin += BATCH
         return numbers

@@ -17,6 +17,15 @@ cdef inline bint is_plain(const uint8_t *at) noexcept nogil:
     return high < 128 and low > 0
 
 
+cdef inline uint8_t count_lines(const uint8_t *at) noexcept nogil:
+    """Line ends in the next piece."""
+    cdef uint8_t count = 0
+    cdef int k
+    for k in range(PIECE):
+        count += at[k] == c"\n"
+    return count
+
+
 cdef inline bint is_continuation(uint8_t byte) noexcept nogil:
     return byte & 0xC0 == 0x80
 
@@ -51,30 +60,33 @@ def check_text(const uint8_t[::1] text):
     -------
     num_valid : int
         Bytes before it; all of them if there is none.
-    num_characters : int
-        Characters in these bytes.
+    num_characters, num_lines : int
+        Characters, and line ends among them, in these bytes.
     """
     cdef Py_ssize_t num_characters = 0
+    cdef Py_ssize_t num_lines = 0
     cdef Py_ssize_t length = 1
     cdef const uint8_t *start
     cdef const uint8_t *at
     cdef const uint8_t *end
     cdef const uint8_t *stop
     if text.shape[0] == 0:
-        return 0, 0
+        return 0, 0, 0
     with nogil:
         at = start = &text[0]
         end = at + text.shape[0]
         while at < end and length > 0:
             if end - at >= PIECE and is_plain(at):
-                at += PIECE
                 num_characters += PIECE
+                num_lines += count_lines(at)
+                at += PIECE
                 continue
             stop = min(at + PIECE, end)
             while at < stop:
                 length = character_length(at, end)
                 if length == 0:
                     break
-                at += length
                 num_characters += 1
-    return at - start, num_characters
+                num_lines += at[0] == c"\n"
+                at += length
+    return at - start, num_characters, num_lines

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fastlm.text.scan.fill import ngram_windows, sentence_ends
+from fastlm.text.scan.fill import ngram_windows, sentence_begin, sentence_ends
 
 END, START = 1, 6
 dtypes = st.sampled_from([np.uint16, np.int32])
@@ -29,6 +29,12 @@ def test_sentence_ends(ids: list[int], dtype: type) -> None:
     assert found.dtype == np.int64
 
 
+@given(st.lists(st.integers(0, 3), max_size=40), dtypes, st.integers(0, 45))
+def test_sentence_begin(ids: list[int], dtype: type, at: int) -> None:
+    begins = [n for n in range(at, len(ids)) if n == 0 or ids[n - 1] == END]
+    assert sentence_begin(read_only(ids, dtype), at, END) == min([*begins, len(ids)])
+
+
 def reference_window(ids: list[int], position: int, context_size: int, sentence: bool) -> list[int]:
     before = ids[:position]
     if sentence:
@@ -45,6 +51,11 @@ def test_windows(ids: list[int], dtype: type, context_size: int, sentence: bool,
     out = np.full((len(positions), context_size), -7, dtype=np.int32)
     ngram_windows(out, read_only(ids, dtype), read_only(positions, np.int64), START, END, sentence)
     assert out.tolist() == [reference_window(ids, position, context_size, sentence) for position in positions]
+
+
+def test_sentence_begin_refuses_what_is_before_the_text() -> None:
+    with pytest.raises(ValueError, match="place -1: expected 0 or more"):
+        sentence_begin(read_only([2, 1], np.uint16), -1, END)
 
 
 def test_windows_refuse_what_does_not_fit() -> None:

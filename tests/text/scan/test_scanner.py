@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlm.errors import DataError
-from fastlm.text.scan.scanner import Counter, Encoder
+from fastlm.text.scan.counter import Counter
+from fastlm.text.scan.scanner import Encoder
 from fastlm.text.scan.table import WordTable
 from fastlm.text.wordlist import pack, unpack
 
@@ -45,10 +46,13 @@ def counted(counter: Counter) -> dict[str, int]:
 def test_words_are_counted_as_python_does(text: str, rng: random.Random) -> None:
     text += "\n"
     counter = Counter("text")
-    for block in blocks(text.encode(), rng):
-        assert counter.scan(block) is None
+    numbers = [counter.scan(block).tolist() for block in blocks(text.encode(), rng)]
     lines = reference_lines(text)
     expected = collections.Counter(token for line in lines for token in line)
+    order = list(counted(counter))
+    assert [order[number] for block in numbers for number in block] == [
+        token for line in lines if line for token in [*line, "</s>"]
+    ]
     sentences = sum(bool(line) for line in lines)
     assert counted(counter) == {"<unk>": 0} | dict(expected) | {"</s>": sentences}
     assert (counter.num_lines, counter.num_sentences) == (len(lines), sentences)
@@ -107,6 +111,13 @@ def test_a_hundred_thousand_words() -> None:
     assert list(counted(counter))[2:] == list(expected)  # in the order of their first occurrence
 
 
+def test_words_alike_in_their_first_bytes() -> None:
+    words = [("x" * length + end) * times for length in (7, 8, 15, 16, 30) for end in "abc" for times in (1, 2)]
+    counter = Counter("text")
+    counter.scan((" ".join(words * 3) + "\n").encode())
+    assert counted(counter) == {"<unk>": 0, "</s>": 1} | dict.fromkeys(words, 3)
+
+
 def test_a_line_of_a_million_tokens_in_small_blocks() -> None:
     encoder = Encoder("text", WordTable(*pack([b"<unk>", b"</s>", b"a", b"b"])), np.uint16)
     ids = [encoder.scan(b"a b c " * 1000) for _ in range(334)] + [encoder.scan(b"\n")]
@@ -140,3 +151,24 @@ def test_nothing_is_kept_between_scanners() -> None:
     first.scan(b"a a b\n")
     assert counted(second) == {"<unk>": 0, "</s>": 0}
     assert first.words()[2].tolist() == [0, 1, 2, 1]
+
+
+def test_counts_of_two_texts_are_those_of_both() -> None:
+    first, second, both = Counter("first"), Counter("second"), Counter("both")
+    rng = random.Random(2)
+    for counter in (first, second):
+        text = "".join(f"{rng.getrandbits(9):x}{' ' if rng.random() < 0.9 else chr(10)}" for _ in range(9000)) + "\n"
+        counter.scan(text.encode())
+        both.scan(text.encode())
+    first.add_counts(*second.words())
+    assert list(counted(first).items()) == list(counted(both).items())  # in the same order, too
+    assert (first.num_sentences, first.num_unknown) == (both.num_sentences, both.num_unknown)
+
+
+def test_lines_are_counted_afresh_in_the_next_text() -> None:
+    counter = Counter("one.txt")
+    counter.scan(b"a\n\nb\n")
+    counter.begin_text("two.txt")
+    with pytest.raises(DataError, match=r"two\.txt, line 2: the text holds a literal"):
+        counter.scan(b"c\n</s>\n")
+    assert (counter.num_lines, counter.num_sentences, counter.num_empty_lines) == (1, 3, 1)

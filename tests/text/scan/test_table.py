@@ -31,6 +31,13 @@ def test_words_are_found_and_others_are_unknown(known: list[str], others: list[s
     assert table.duplicate == -1
 
 
+@given(words, words)
+def test_packed_words_are_found(known: list[str], others: list[str]) -> None:
+    table = make_table(known)
+    asked = [*SPECIALS, *others, *known]
+    assert table.find_packed(*pack([word.encode() for word in asked])).tolist() == table.find(asked).tolist()
+
+
 def test_words_that_differ_only_in_zero_bytes_are_different() -> None:
     known = ["a" * length + "\0" * zeros for length in (1, 7, 8, 9, 15, 16, 17) for zeros in range(10)]
     assert make_table(known).find(known).tolist() == list(range(2, 2 + len(known)))

@@ -12,7 +12,7 @@ BORDERS += bytes([0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0x
 near_utf8 = st.lists(st.sampled_from(BORDERS), max_size=12).map(bytes)
 
 
-def reference(text: bytes) -> tuple[int, int]:
+def reference(text: bytes) -> tuple[int, int, int]:
     try:
         text.decode()
         num_valid = len(text)
@@ -20,11 +20,12 @@ def reference(text: bytes) -> tuple[int, int]:
         num_valid = error.start
     nul = text.find(b"\0")
     num_valid = num_valid if nul < 0 else min(num_valid, nul)
-    return num_valid, len(text[:num_valid].decode())
+    return num_valid, len(text[:num_valid].decode()), text.count(b"\n", 0, num_valid)
 
 
 @given(st.binary(max_size=200) | near_utf8)
 @example(b"")
+@example(b"\n" * 200)
 @example(b"\xed\xa0\x80")  # a surrogate
 @example(b"\xf4\x90\x80\x80")  # behind the last character
 @example(b"\xe0\x80\x80")  # longer than need be
@@ -35,7 +36,7 @@ def test_bytes_are_checked_as_python_does(text: bytes) -> None:
 @given(st.text(max_size=300))
 def test_text_is_valid_and_its_characters_are_counted(text: str) -> None:
     encoded = text.replace("\0", "").encode()
-    assert check_text(encoded) == (len(encoded), len(encoded.decode()))
+    assert check_text(encoded) == reference(encoded) == (len(encoded), len(encoded.decode()), encoded.count(b"\n"))
 
 
 @pytest.mark.parametrize("bad", [b"\xff", b"\0", b"\xea\xb0", b"\x80"])
@@ -43,4 +44,4 @@ def test_text_is_valid_and_its_characters_are_counted(text: str) -> None:
 def test_a_bad_byte_is_found_wherever_it_is(character: str, bad: bytes) -> None:
     for before in range(140):
         text = before * character.encode() + bad + b" and more" * 20
-        assert check_text(text) == (before * len(character.encode()), before)
+        assert check_text(text) == (before * len(character.encode()), before, 0)

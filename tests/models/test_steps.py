@@ -1,4 +1,4 @@
-"""A whole training step: the same bytes for any number of threads, and no new memory after the first."""
+"""Whole steps of training and evaluation: the same bytes for any number of threads, no new memory after the first."""
 
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -104,3 +104,25 @@ def test_after_the_first_step_no_array_is_made(make: Make, threads: int) -> None
     assert {name: buffer.ctypes.data for name, buffer in workspace._buffers.items()} == buffers
     assert max(buffer.nbytes for buffer in workspace._buffers.values()) > 1_000_000
     assert peak < 100_000
+
+
+@pytest.mark.usefixtures("fine_shares")
+@pytest.mark.parametrize("make", [nnlm, rnnlm])
+@pytest.mark.parametrize("rows", [64, 100])
+def test_an_evaluation_gives_the_same_bytes_for_any_number_of_threads(
+    make: Make, rows: int, busy: Busy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output layer is a batch behind, and may come last of all."""
+    for module in ("nnlm", "rnnlm"):
+        monkeypatch.setattr(f"fastlm.models.{module}.EVALUATION_ROWS", rows)
+    model, results, told = make(), set(), []
+    for threads, held in [(1, False), (2, False), (3, False), (7, False), (2, True)]:
+        with Workers(threads) as workers, busy(workers) if held else nullcontext():
+            log_probs = model.token_log_probs(CORPUS, num_streams=9, workers=workers, progress=told.append)
+        results.add(log_probs.tobytes())
+        assert sum(told) == len(IDS)
+        told.clear()
+    assert len(results) == 1
+    one_by_one, _ = model.score_ids(model.start(), IDS[:300])
+    if model.context == "sentence":
+        np.testing.assert_allclose(np.frombuffer(results.pop())[:300], one_by_one, 1e-4, 1e-5)

@@ -1,0 +1,369 @@
+"""The n-gram model: what follows the last few words, by how often it has followed them."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlm.errors import FastLMError, ModelFileError
+from fastlm.inference.arguments import check_vocabulary, whole_number
+from fastlm.kernels.ngram import Trie
+from fastlm.modelfile import ModelContents, write_model
+from fastlm.models import ngram_arpa
+from fastlm.models.base import LanguageModel
+from fastlm.models.ngram_estimation import Level, estimate, memory_bound
+from fastlm.nn.parallel import Block, Workers
+from fastlm.nn.parameters import FloatArray
+from fastlm.text.arpa import ArpaReader, write_arpa
+from fastlm.text.corpus import Corpus
+from fastlm.text.tokenizer import TokenizerChoice
+from fastlm.text.vocabulary import Vocabulary
+
+__all__ = ["SMOOTHINGS", "NGramLM"]
+
+MAX_ORDER = 16
+SMOOTHINGS = ("kneser-ney", "none")  # that can be estimated
+FROM_ARPA = "arpa"  # whatever the weights of an ARPA file come from
+BLOCK_TOKENS = 1 << 16  # that a thread scores at a time
+ROUND_TOKENS = 1 << 20  # after which progress is told
+FIELDS: dict[str, Any] = {
+    "words": np.int32,
+    "log10_probs": np.float32,
+    "log10_backoffs": np.float32,
+    "first_children": np.int32,
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """The last words that matter to what follows: those that are the beginning of an n-gram of the model."""
+
+    ids: tuple[int, ...]
+
+
+class NGramLM(LanguageModel):
+    """N-gram model: the probability of a word after the last n - 1, estimated from counts.
+
+    With interpolated modified Kneser-Ney smoothing (Chen & Goodman 1998, as KenLM estimates it: Heafield et al. 2013)::
+
+        p(w | h) = (a(h w) - D(a(h w))) / a(h) + gamma(h) p(w | h')       h': h without its first word
+
+    where a(h w) is a count at the highest order, and the number of different words in front of h w below; D takes a
+    little off each count, by count and order, gamma(h) gives it to the shorter context, and below the words lies 1 / V
+    for each of the vocabulary. Without smoothing it is maximum likelihood, p(w | h) = c(h w) / c(h): an n-gram that was
+    never seen has probability zero.
+
+    Every sentence starts from `<s>`. `<unk>` is a word like others: its probability is estimated from the words of the
+    text that are not in the vocabulary, and where there are none it is that of any word never seen.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    order : int
+        n: 5 looks at four words.
+    smoothing : {"kneser-ney", "none"}
+        "arpa" stands here in a model that `read_arpa` has made.
+
+    Notes
+    -----
+    The arrays of order n, in a model file named `order1.log10_probs` and so on: `words`, the last word of each n-gram
+    (not at order 1, whose n-grams are all V words and `<s>`); `log10_probs`; `log10_backoffs`, the logarithms of gamma,
+    and `first_children`, where the longer n-grams begin that go on from each, both not at the highest order and the
+    former not without smoothing. N-grams stand in the order of their contexts, those of one context by their last word
+    times 2654435769 modulo 2**32, which spreads them evenly: looking one up takes one guess, and no table is built.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> text = ["the cat sat on the mat", "the dog sat on the rug"]
+    >>> vocabulary = fastlm.Vocabulary.build(text)
+    >>> model = fastlm.NGramLM(vocabulary, order=2, smoothing="none").fit(fastlm.Corpus.encode(text, vocabulary))
+    >>> [(word, round(probability, 3)) for word, probability in model.predict("on the", k=2)]
+    [('cat', 0.25), ('dog', 0.25)]
+    >>> model.score("the cat sat on the cat").log_prob
+    -inf
+    """
+
+    architecture = "ngram"
+
+    def __init__(self, vocabulary: Vocabulary, *, order: int = 5, smoothing: str = "kneser-ney") -> None:
+        if not isinstance(vocabulary, Vocabulary):
+            raise ValueError(f"vocabulary must be a Vocabulary, got {type(vocabulary).__name__}; see Vocabulary.build")
+        if smoothing not in (*SMOOTHINGS, FROM_ARPA):
+            raise ValueError(f"smoothing is {smoothing!r}, expected {' or '.join(map(repr, SMOOTHINGS))}")
+        self.vocabulary = vocabulary
+        self.context = "sentence"
+        self.config = {
+            "order": whole_number("order", order, minimum=1, maximum=MAX_ORDER),
+            "smoothing": smoothing,
+        }
+        self.info: dict[str, Any] = {}
+        self._levels: list[Level] = []
+        self._fitted: Trie | None = None
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
+        return f"NGramLM({len(self.vocabulary)} words, {options})"
+
+    def fit(self, corpus: Corpus) -> Self:
+        """Estimate the model from a text; what it was estimated from before is forgotten.
+
+        Parameters
+        ----------
+        corpus : Corpus
+            Of the model's vocabulary.
+
+        Returns
+        -------
+        NGramLM
+            The model itself.
+
+        Raises
+        ------
+        ValueError
+            If the corpus has another vocabulary, or the model comes from an ARPA file.
+
+        Examples
+        --------
+        >>> import fastlm
+        >>> text = ["the cat sat on the mat", "the dog sat on the rug"] * 3
+        >>> vocabulary = fastlm.Vocabulary.build(text)
+        >>> corpus = fastlm.Corpus.encode(text, vocabulary)
+        >>> fastlm.NGramLM(vocabulary, order=3, smoothing="none").fit(corpus).evaluate(corpus).perplexity < 2
+        True
+        """
+        if self.config["smoothing"] == FROM_ARPA:
+            raise ValueError("this model comes from an ARPA file, which does not say how to fit it; make a new NGramLM")
+        check_vocabulary(corpus, self.vocabulary)
+        levels, info = estimate(corpus, self.config["order"], self.config["smoothing"])
+        self._take(levels)
+        self.info = {"training": info}
+        return self
+
+    def memory_bound(self, corpus: Corpus) -> int:
+        """Return how many bytes `fit` takes at most, beside the corpus; a text that repeats itself takes less."""
+        return memory_bound(corpus, self.config["order"])
+
+    def _take(self, levels: list[Level]) -> None:
+        self._fitted = Trie(levels, self.vocabulary.end_id)
+        self._levels = levels
+
+    @property
+    def _trie(self) -> Trie:
+        if self._fitted is None:
+            raise FastLMError("this NGramLM knows no text yet; call fit(corpus) first")
+        return self._fitted
+
+    @property
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """All that was estimated, as named arrays: the model's own, not copies."""
+        return {
+            f"order{order}.{name}": array
+            for order, level in enumerate(self._levels, start=1)
+            for name, array in level._asdict().items()
+            if array is not None
+        }
+
+    @property
+    def carries_state(self) -> bool:
+        """False: every sentence is read by itself."""
+        return False
+
+    @property
+    def embeddings(self) -> NoReturn:
+        """There are none: an error says so."""
+        raise FastLMError(
+            "an n-gram model has no word vectors: it treats every word as different from every other; "
+            "ask an NNLM or an RNNLM for similar words"
+        )
+
+    @classmethod
+    def from_contents(cls, contents: ModelContents) -> Self:
+        """Build the model that a model file describes, over the file's own arrays."""
+        try:
+            model = cls(contents.vocabulary, **contents.config)
+            missing = model.config.keys() - contents.config.keys()
+            if missing:
+                raise ValueError(f"it does not say {', '.join(sorted(missing))}")
+            model._take(_stored_levels(contents.arrays, model.config))
+        except (TypeError, ValueError) as error:
+            raise ModelFileError(f"the model file does not describe an n-gram model: {error}") from error
+        if model._trie.vocab_size != len(contents.vocabulary):
+            raise ModelFileError(
+                f"the model file has 1-grams of {model._trie.vocab_size} words, expected those of the "
+                f"{len(contents.vocabulary)} words of its vocabulary"
+            )
+        model.info = dict(contents.info)
+        return model
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, with its vocabulary and tokenizer, to one file; atomically.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written; what stood there before is then whole.
+        """
+        assert self._trie
+        write_model(path, ModelContents(self.architecture, self.config, self.vocabulary, self.parameters, self.info))
+
+    @classmethod
+    def read_arpa(cls, path: str | os.PathLike[str], *, tokenizer: TokenizerChoice = "whitespace") -> Self:
+        """Read a model from an ARPA file, the format of KenLM, SRILM and others.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Plain, .gz, .xz or .zst.
+        tokenizer : str, path-like, callable or Tokenizer, default "whitespace"
+            How text is split into the file's words; the file does not say.
+
+        Returns
+        -------
+        NGramLM
+
+        Raises
+        ------
+        DataError
+            If it is not an ARPA file, or a damaged one; the message names the line.
+        FileError
+            If it cannot be read.
+
+        Examples
+        --------
+        >>> import fastlm
+        >>> text = ["the cat sat on the mat", "the dog sat on the rug"] * 3
+        >>> vocabulary = fastlm.Vocabulary.build(text)
+        >>> model = fastlm.NGramLM(vocabulary, order=1).fit(fastlm.Corpus.encode(text, vocabulary))
+        >>> model.write_arpa("cat.arpa.gz")
+        >>> fastlm.NGramLM.read_arpa("cat.arpa.gz").score("the cat") == model.score("the cat")
+        True
+        """
+        arpa = ArpaReader(path, tokenizer)
+        model = cls(arpa.vocabulary, order=len(arpa.num_ngrams), smoothing=FROM_ARPA)
+        levels, info = ngram_arpa.read_levels(arpa)
+        model._take(levels)
+        model.info = {"training": info}
+        return model
+
+    def write_arpa(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as an ARPA file; read again, it gives the same scores.
+
+        The tokenizer and the words' counts are not kept: the format has no place for them.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Compressed if it ends in .gz.
+
+        Raises
+        ------
+        ValueError
+            If the model is not smoothed: back-off weights cannot say that what was not seen has probability zero.
+        DataError
+            If a word has a blank in it.
+        FileError
+            If the file cannot be written; what stood there before is then whole.
+        """
+        if self.config["smoothing"] == "none":
+            raise ValueError(
+                "a model without smoothing cannot be written as an ARPA file, which has no way to say that an n-gram "
+                "has probability zero because it was not seen; give smoothing='kneser-ney'"
+            )
+        write_arpa(path, self.vocabulary, *ngram_arpa.sections(self._trie, self._levels, self.vocabulary))
+
+    def start(self) -> Context:
+        """Return the state at the beginning of a sentence."""
+        return self._matched((self.vocabulary.start_id,))
+
+    def advance(self, state: Context, id: int) -> Context:
+        """Return the state after one more word."""
+        if self._check_id(id) == self.vocabulary.end_id:
+            return self.start()
+        return self._matched((*state.ids, int(id)))
+
+    def _matched(self, ids: tuple[int, ...]) -> Context:
+        length = self._trie.context_length(ids)
+        return Context(ids[len(ids) - length :])
+
+    def log_probs(self, state: Context) -> FloatArray:
+        """Natural log-probability of every next word, (V,)."""
+        log_probs = np.empty(len(self.vocabulary))
+        self._trie.next_log_probs(log_probs, state.ids)
+        return log_probs
+
+    def score_ids(self, state: Context, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Context]:
+        """Log-probability of each id as the text that follows `state`, and the state after them."""
+        ids = self._check_ids(ids)
+        log_probs = np.empty(len(ids))
+        self._trie.score(log_probs, ids, state.ids)
+        for id in ids[-self.config["order"] :].tolist():
+            state = self.advance(state, id)
+        return log_probs, state
+
+    def token_log_probs(
+        self,
+        corpus: Corpus,
+        *,
+        num_streams: int = 1,
+        workers: Workers | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.float64]:
+        """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
+        whole_number("num_streams", num_streams, minimum=1)
+        check_vocabulary(corpus, self.vocabulary)
+        trie, ids, log_probs = self._trie, corpus.ids, np.empty(corpus.num_tokens)
+
+        def score(start: int, stop: int, worker: int) -> None:
+            trie.score(log_probs[start:stop], ids[start:stop], self.start().ids)
+
+        blocks = _whole_sentences(corpus)
+        blocks_in_round = ROUND_TOKENS // BLOCK_TOKENS
+        for first in range(0, len(blocks), blocks_in_round):
+            round_blocks = blocks[first : first + blocks_in_round]
+            if workers is None:
+                for start, stop in round_blocks:
+                    score(start, stop, 0)
+            else:
+                workers.run(score, round_blocks)
+            if progress is not None:
+                progress(round_blocks[-1][1] - round_blocks[0][0])
+        return log_probs
+
+
+def _whole_sentences(corpus: Corpus) -> list[Block]:
+    """Cut a corpus into blocks of about BLOCK_TOKENS tokens that end where sentences do."""
+    if corpus.num_tokens <= BLOCK_TOKENS:
+        return [(0, corpus.num_tokens)]
+    bounds = corpus.sentence_bounds()
+    places = np.searchsorted(bounds, np.arange(BLOCK_TOKENS, bounds[-1], BLOCK_TOKENS))
+    stops = np.unique([*bounds[places], bounds[-1]]).tolist()
+    return list(zip([0, *stops[:-1]], stops, strict=True))
+
+
+def _stored_levels(arrays: dict[str, NDArray[Any]], config: dict[str, Any]) -> list[Level]:
+    """Return the levels in a model file's arrays, all of which must be there and of the right types."""
+    order, smoothed = config["order"], config["smoothing"] != "none"
+    expected = {f"order{n}.{name}" for n in range(1, order + 1) for name in FIELDS}
+    expected -= {"order1.words", f"order{order}.first_children", f"order{order}.log10_backoffs"}
+    if not smoothed:
+        expected -= {f"order{n}.log10_backoffs" for n in range(1, order)}
+    if arrays.keys() != expected:
+        missing, more = sorted(expected - arrays.keys()), sorted(arrays.keys() - expected)
+        raise ValueError(f"its arrays are not those of order {order}: missing {missing}, not expected {more}")
+    for name, array in arrays.items():
+        dtype = FIELDS[name.partition(".")[2]]
+        if array.dtype != dtype or array.ndim != 1:
+            raise ValueError(f"array {name!r} is {array.dtype}{list(array.shape)}, expected {dtype.__name__}[…]")
+    return [
+        Level(
+            arrays.get(f"order{n}.words"),
+            arrays[f"order{n}.log10_probs"],
+            arrays.get(f"order{n}.log10_backoffs"),
+            arrays.get(f"order{n}.first_children"),
+        )
+        for n in range(1, order + 1)
+    ]

@@ -1,0 +1,9 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlm.text.scan.scanner import Scanner
+
+class Counter(Scanner):
+    def __init__(self, name: str = "") -> None: ...
+    def words(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]: ...
+    def add_counts(self, data: NDArray[np.uint8], ends: NDArray[np.int64], counts: NDArray[np.int64]) -> None: ...

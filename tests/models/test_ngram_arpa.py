@@ -1,0 +1,267 @@
+"""N-gram models from ARPA files and back: the same scores, whatever the order of the lines, and clear errors.
+
+With `pytest --kenlm FOLDER` the files of KenLM themselves are read: train.txt, order3.arpa, order5.arpa and scores.tsv,
+all with .xz behind.
+"""
+
+import gzip
+import lzma
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tries import draw_ngrams, log10_prob
+
+import fastlm
+from fastlm import Corpus, DataError, NGramLM, Vocabulary
+from fastlm.data import sample_text
+
+V = 9
+WORDS = ["a", "b", "c", "d", "고양이", "f", "g"]
+NAMES = ["<unk>", "</s>", *WORDS, "<s>"]
+
+
+def write_lines(path: Path, ngrams: dict[tuple[int, ...], tuple[float, float]], order: int, seed: int = 0) -> Path:
+    """Write a model as an ARPA file, in a random order."""
+    by_order = [[ngram for ngram in ngrams if len(ngram) == n] for n in range(1, order + 1)]
+    lines = ["\\data\\", *(f"ngram {n}={len(found)}" for n, found in enumerate(by_order, start=1))]
+    for n, found in enumerate(by_order, start=1):
+        lines += ["", f"\\{n}-grams:"]
+        for place in np.random.default_rng(seed).permutation(len(found)):
+            prob, backoff = ngrams[found[place]]
+            words = " ".join(NAMES[id] for id in found[place])
+            lines.append(f"{prob!r}\t{words}" + (f"\t{backoff!r}" if n < order else ""))
+    path.write_text("\n".join([*lines, "", "\\end\\", ""]), encoding="utf-8")
+    return path
+
+
+def assert_scores(model: NGramLM, ngrams: dict[tuple[int, ...], tuple[float, float]], order: int) -> None:
+    random = np.random.default_rng(1)
+    ids = [0, *range(2, V)]
+    for _ in range(50):
+        context = (V, *random.choice(ids, random.integers(6)).tolist())
+        state = model.start()
+        for id in context[1:]:
+            state = model.advance(state, model.vocabulary[NAMES[id]])
+        known = context[max(0, len(context) - order + 1) :]
+        expected = [log10_prob(ngrams, known, NAMES.index(word)) for word in model.vocabulary.words]
+        np.testing.assert_allclose(model.log_probs(state) / math.log(10), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_a_file_says_what_the_model_says(tmp_path: Path, order: int) -> None:
+    ngrams = draw_ngrams(np.random.default_rng(order), V, order, 70)
+    model = NGramLM.read_arpa(write_lines(tmp_path / "model.arpa", ngrams, order))
+    assert sorted(model.vocabulary.words) == sorted(NAMES[:-1])
+    assert model.config == {"order": order, "smoothing": "arpa"}
+    counts = [sum(len(ngram) == n for ngram in ngrams) for n in range(1, order + 1)]
+    assert model.info == {"training": {"source": "ARPA", "num_ngrams": counts}}
+    assert_scores(model, ngrams, order)
+
+
+def test_the_order_of_the_lines_says_nothing(tmp_path: Path) -> None:
+    ngrams = draw_ngrams(np.random.default_rng(3), V, 3, 70)
+    words = [word for word in ngrams if len(word) == 1]
+    models = []
+    for seed in (1, 2):
+        path = write_lines(tmp_path / "model.arpa", {**{word: ngrams[word] for word in words}, **ngrams}, 3, seed)
+        models.append(NGramLM.read_arpa(path))
+    for id in range(V):
+        log_probs = [
+            model.log_probs(model.advance(model.start(), model.vocabulary[NAMES[id]]))[
+                [model.vocabulary[word] for word in NAMES[:-1]]
+            ]
+            for model in models
+        ]
+        assert log_probs[0].tobytes() == log_probs[1].tobytes()
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(deadline=None)
+@given(
+    text=st.lists(
+        st.lists(st.sampled_from(["x", "y", "고", "<unk>"]), min_size=1, max_size=6).map(" ".join), min_size=1
+    ),
+    order=st.integers(1, 5),
+    compressed=st.booleans(),
+)
+def test_what_is_written_is_read(
+    text: list[str], order: int, compressed: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / ("model.arpa.gz" if compressed else "model.arpa")
+    vocabulary = Vocabulary(["x", "y", "고", "never"])
+    corpus = Corpus.encode([*text, "x"], vocabulary)
+    model = NGramLM(vocabulary, order=order).fit(corpus)
+    model.write_arpa(path)
+    read = NGramLM.read_arpa(path)
+    lengths = [len(array) for name, array in model.parameters.items() if name.endswith("log10_probs")]
+    highest = max(n for n, length in enumerate(lengths, start=1) if length)
+    assert read.config["order"] == highest  # what has no n-grams is not there
+    assert read.vocabulary == vocabulary
+    assert read.token_log_probs(corpus).tobytes() == model.token_log_probs(corpus).tobytes()
+    if highest == order:
+        arrays = read.parameters
+        assert {name: array.tobytes() for name, array in model.parameters.items()} == {
+            name: array.tobytes() for name, array in arrays.items()
+        }
+
+
+def test_a_large_model_goes_in_blocks(tmp_path: Path) -> None:
+    with gzip.open(sample_text("shakespeare"), "rt", encoding="utf-8") as sample:
+        text = [line for line in sample if line.strip()]
+    vocabulary = Vocabulary.build(text)
+    corpus = Corpus.encode(text, vocabulary)
+    model = NGramLM(vocabulary, order=2).fit(corpus)
+    assert model.info["training"]["num_ngrams"][1] > 100_000
+    model.write_arpa(tmp_path / "model.arpa")
+    read = NGramLM.read_arpa(tmp_path / "model.arpa")
+    assert read.token_log_probs(corpus).tobytes() == model.token_log_probs(corpus).tobytes()
+
+
+def test_a_read_model_is_a_model_like_others(tmp_path: Path) -> None:
+    ngrams = draw_ngrams(np.random.default_rng(3), V, 3, 70)
+    model = NGramLM.read_arpa(write_lines(tmp_path / "model.arpa", ngrams, 3), tokenizer="char")
+    model.save(tmp_path / "model.fastlm")
+    loaded = fastlm.load(tmp_path / "model.fastlm")
+    assert (loaded.config, loaded.info, loaded.vocabulary) == (model.config, model.info, model.vocabulary)
+    assert loaded.score("abcdz").log_prob == model.score("abcdz").log_prob
+    with pytest.raises(ValueError, match="comes from an ARPA file"):
+        loaded.fit(Corpus.encode(["abc"], model.vocabulary))
+
+
+def test_a_file_without_unknown_words(tmp_path: Path) -> None:
+    text = "\\data\\\nngram 1=3\n\n\\1-grams:\n-0.5 </s>\n-0.75 a\n-99 <s>\n\n\\end\\\n"
+    (tmp_path / "a.arpa").write_text(text)
+    model = NGramLM.read_arpa(tmp_path / "a.arpa")
+    assert model.score("a").log_prob == pytest.approx(-1.25 * math.log(10))
+    assert model.score("b").log_prob == -math.inf
+    model.write_arpa(tmp_path / "b.arpa")
+    assert "<unk>" not in (tmp_path / "b.arpa").read_text()
+    assert NGramLM.read_arpa(tmp_path / "b.arpa").score("a") == model.score("a")
+
+
+def test_ngrams_that_no_sentence_has_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ngrams = draw_ngrams(np.random.default_rng(3), V, 3, 70)
+    useless = {
+        (2, V): (-1.0, 0.0),
+        (1, 2): (-1.0, 0.0),
+        (V, V): (-1.0, 0.0),
+        (V, V, 2): (-1.0, 0.0),
+        (2, 1, 2): (-1, 0),
+    }
+    model = NGramLM.read_arpa(write_lines(tmp_path / "model.arpa", {**ngrams, **useless}, 3))
+    assert "5 n-grams with <s> behind the first or </s> before the last word are left out" in caplog.text
+    assert_scores(model, ngrams, 3)
+
+
+# Errors
+
+
+ARPA = """\
+\\data\\
+ngram 1=5
+ngram 2=2
+ngram 3=1
+
+\\1-grams:
+-2 <unk>
+-99 <s> -0.5
+-1 </s>
+-0.5 a -0.25
+-0.75 b -0.125
+
+\\2-grams:
+-0.25 <s> a -0.5
+-0.5 a b 0
+
+\\3-grams:
+-0.125 <s> a b
+
+\\end\\
+"""
+
+
+def test_contexts_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "model.arpa"
+    path.write_text(ARPA.replace("<s> a b", "b a b"))
+    with pytest.raises(DataError, match="arpa, line 18: the context 'b a' of this 3-gram is not among the 2-grams"):
+        NGramLM.read_arpa(path)
+
+
+def test_ngrams_must_differ(tmp_path: Path) -> None:
+    path = tmp_path / "model.arpa"
+    path.write_text(ARPA.replace("<s> a -0.5", "a b -0.5"))
+    with pytest.raises(DataError, match=r"arpa: the 2-gram 'a b' is there twice; expected every n-gram once"):
+        NGramLM.read_arpa(path)
+
+
+def test_orders_beyond_use(tmp_path: Path) -> None:
+    path = tmp_path / "model.arpa"
+    counts = "".join(f"ngram {n}=1\n" for n in range(2, 18))
+    path.write_text(f"\\data\\\nngram 1=2\n{counts}\n\\1-grams:\n-1 </s>\n-1 a\n")
+    with pytest.raises(ValueError, match="order must be at most 16, got 17"):
+        NGramLM.read_arpa(path)
+
+
+def test_a_model_without_smoothing_has_no_such_form(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(["a"])
+    for order in (1, 2):
+        model = NGramLM(vocabulary, order=order, smoothing="none").fit(Corpus.encode(["a a"], vocabulary))
+        with pytest.raises(ValueError, match="a model without smoothing cannot be written as an ARPA file"):
+            model.write_arpa(tmp_path / "model.arpa")
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_damaged_files_never_crash(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.arpa"
+    damaged = bytearray(ARPA.encode())
+    for _ in range(data.draw(st.integers(1, 5))):
+        place = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[place : place + data.draw(st.integers(0, 3))] = data.draw(
+            st.sampled_from([b"", b"9", b"\n", b" ", b"a"])
+        )
+    path.write_bytes(damaged)
+    try:
+        model = NGramLM.read_arpa(path)
+    except DataError as error:
+        assert "damaged.arpa" in str(error)
+    else:
+        assert not math.isnan(model.score("a b c").log_prob)
+
+
+# KenLM's own files
+
+
+@pytest.fixture(scope="module")
+def kenlm(request: pytest.FixtureRequest) -> Path:
+    folder = request.config.getoption("--kenlm")
+    if folder is None:
+        pytest.skip("KenLM's files are not at hand: name their folder by --kenlm")
+    return Path(folder)
+
+
+@pytest.mark.parametrize("order", [3, 5])
+def test_kenlms_files_give_kenlms_scores(kenlm: Path, order: int) -> None:
+    model = NGramLM.read_arpa(kenlm / f"order{order}.arpa.xz")
+    header, *rows = [line.split("\t") for line in (kenlm / "scores.tsv").read_text(encoding="utf-8").splitlines()]
+    expected = [float(row[header.index(f"log10_{order}gram")]) for row in rows]
+    scores = [model.score(row[header.index("sentence")]).log_prob / math.log(10) for row in rows]
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [3, 5])
+def test_what_is_estimated_is_what_kenlm_estimates(kenlm: Path, order: int, tmp_path: Path) -> None:
+    text = lzma.decompress((kenlm / "train.txt.xz").read_bytes()).decode().splitlines()
+    read = NGramLM.read_arpa(kenlm / f"order{order}.arpa.xz")
+    model = NGramLM(read.vocabulary, order=order).fit(Corpus.encode(text, read.vocabulary))
+    for name, array in model.parameters.items():
+        if array.dtype == np.float32:
+            words = slice(-1) if name == "order1.log10_probs" else slice(None)  # <s> is never predicted
+            np.testing.assert_allclose(array[words], read.parameters[name][words], atol=2e-6)
+        else:
+            np.testing.assert_array_equal(array, read.parameters[name])
