@@ -247,6 +247,7 @@ def nnlm_log_probs(
     output_weight: Array,
     output_bias: Array,
     direct_weight: Array | None = None,
+    projection: tuple[Array, Array] | None = None,
 ) -> Array:
     """Return (N, V) log-probabilities of the neural probabilistic language model of Bengio et al. (2003).
 
@@ -258,10 +259,14 @@ def nnlm_log_probs(
         (N, context_size) ids.
     embeddings, hidden_weight, hidden_bias, output_weight, output_bias, direct_weight
         (V + 1, D), (H, context_size * D), (H,), (V, H), (V,), (V, context_size * D).
+    projection
+        Weight and bias of a linear map between the hidden layer and the output, where sizes differ (tied tables).
     """
     looked_up = embedding_forward(windows, embeddings)
     e = looked_up.reshape(len(looked_up), -1)
     hidden = np.tanh(linear_forward(e, hidden_weight, hidden_bias))
+    if projection is not None:
+        hidden = linear_forward(hidden, *projection)
     logits = linear_forward(hidden, output_weight, output_bias)
     if direct_weight is not None:
         logits = logits + linear_forward(e, direct_weight)
@@ -278,6 +283,7 @@ def rnnlm_log_probs(
     output_weight: Array,
     output_bias: Array,
     residual: bool = False,
+    projection: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Run the recurrent language model of Mikolov et al. (2010) over one chunk.
 
@@ -294,6 +300,8 @@ def rnnlm_log_probs(
         For each the cell, "elman", "gru" or "lstm", its w_xh, its bias and its w_hh.
     residual
         Whether what goes into a layer is added to what comes out of it, where both have one size.
+    projection
+        Weight and bias of a linear map between the last layer and the output, where sizes differ (tied tables).
 
     Returns
     -------
@@ -310,6 +318,8 @@ def rnnlm_log_probs(
         if cell == "lstm":
             after[layer, 1] = others[0][-1]
         x = hidden + x if residual and hidden.shape == x.shape else hidden
+    if projection is not None:
+        x = linear_forward(x, *projection)
     return log_softmax(linear_forward(x, output_weight, output_bias)), after
 
 

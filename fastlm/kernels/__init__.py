@@ -13,8 +13,8 @@ looks things up in.
 from fastlm.errors import compiled_modules
 
 with compiled_modules(__name__):
-    from fastlm.kernels.dropout import dropout_forward, dropout_mask
-    from fastlm.kernels.embedding import embedding_backward, embedding_forward
+    from fastlm.kernels.dropout import dropout_forward, dropout_mask, word_dropout
+    from fastlm.kernels.embedding import embedding_backward, embedding_backward_dense, embedding_forward
     from fastlm.kernels.gru import gru_backward, gru_forward, gru_step
     from fastlm.kernels.linear import (
         linear_backward,
@@ -46,6 +46,7 @@ __all__ = [
     "elman_forward",
     "elman_step",
     "embedding_backward",
+    "embedding_backward_dense",
     "embedding_forward",
     "gru_backward",
     "gru_forward",
@@ -68,4 +69,5 @@ __all__ = [
     "squared_norm",
     "tanh_backward",
     "tanh_forward",
+    "word_dropout",
 ]

@@ -13,3 +13,6 @@ def embedding_backward(
     ids: NDArray[np.int32],
     slots: NDArray[np.int32],
 ) -> int: ...
+def embedding_backward_dense(
+    dtable: NDArray[_Real], doutput: NDArray[_Real], ids: NDArray[np.int32]
+) -> None: ...

@@ -1,4 +1,4 @@
-"""Lookup table: rows gathered forward, a row-sparse gradient backward."""
+"""Lookup table: rows gathered forward, a row-sparse gradient backward, or a dense one where there is one already."""
 
 from libc.string cimport memcpy
 
@@ -69,3 +69,23 @@ def embedding_backward(
         for i in range(count):
             slots[rows[i]] = -1
     return count
+
+
+def embedding_backward_dense(real[:, ::1] dtable, const real[:, ::1] doutput, const int[::1] ids):
+    """Add to a dense gradient, `dtable[ids[i]] += doutput[i]`: for a table that is also the output's.
+
+    Parameters
+    ----------
+    dtable : (V, D), added to
+    doutput : (N, D)
+    ids : (N,) int32 in [0, V)
+    """
+    cdef Py_ssize_t N = ids.shape[0], D = dtable.shape[1], i
+    if doutput.shape[0] != N or doutput.shape[1] != D:
+        raise ValueError(
+            f"doutput has shape ({doutput.shape[0]}, {doutput.shape[1]}), expected ({N}, {D}) from ids and dtable")
+    if N == 0 or D == 0:
+        return
+    with nogil:
+        for i in range(N):
+            add_scaled(&dtable[ids[i], 0], <real>1.0, &doutput[i, 0], D)

@@ -13,23 +13,20 @@ from numpy.typing import NDArray
 
 from fastlm.errors import ModelFileError
 from fastlm.inference import evaluation, generation, similarity, tokens
-from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
+from fastlm.inference.arguments import check_vocabulary, whole_number
 from fastlm.modelfile import ModelContents, write_model
-from fastlm.nn.layers import Layer
-from fastlm.nn.outputs import Softmax
+from fastlm.models.config import CONTEXTS, DTYPES, checked
+from fastlm.nn.layers import Embedding, Layer
+from fastlm.nn.outputs import Softmax, TiedSoftmax
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, RandomParameters, StoredParameters
 from fastlm.nn.workspace import Workspace
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["CONTEXTS", "EVALUATION_ROWS", "LanguageModel", "NeuralModel"]
+__all__ = ["EVALUATION_ROWS", "LanguageModel", "NeuralModel"]
 
 State: TypeAlias = Any
-CONTEXTS = ("sentence", "continuous")
-DTYPES = ("float32", "float64")
-FLAGS = ("direct", "residual")
-MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
 EVALUATION_ROWS = 2048  # tokens that go through a network together when nothing has to be learned
 
 
@@ -229,6 +226,7 @@ class NeuralModel(LanguageModel):
         None draws new parameters from the seed.
     """
 
+    embedding: Embedding
     output: Softmax
     default_batch_size: ClassVar[int]
     default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
@@ -239,7 +237,7 @@ class NeuralModel(LanguageModel):
         if not isinstance(vocabulary, Vocabulary):
             raise ValueError(f"vocabulary must be a Vocabulary, got {type(vocabulary).__name__}; see Vocabulary.build")
         self.vocabulary = vocabulary
-        self.config = _checked(config, self.choices)
+        self.config = checked(config, self.choices)
         self.context = self.config["context"]
         self.dtype = np.dtype(self.config["dtype"])
         self.info: dict[str, Any] = {}
@@ -271,6 +269,19 @@ class NeuralModel(LanguageModel):
 
     @abstractmethod
     def _build(self, source: ParameterSource) -> list[Layer]: ...
+
+    def _rate(self, name: str) -> float:
+        """Return a rate of dropout by its name; None stands for the common rate."""
+        value: float | None = self.config[name]
+        rate: float = self.config["dropout"] if value is None else value
+        return rate
+
+    def _make_output(self, hidden_size: int, source: ParameterSource) -> Softmax:
+        """Return the output layer that the config asks for, over a hidden layer of this size."""
+        size, counts = len(self.vocabulary), self.vocabulary.counts
+        if self.config["tied"]:
+            return TiedSoftmax("output", hidden_size, size, source, counts, table=self.embedding.weight)
+        return Softmax("output", hidden_size, size, source, counts)
 
     @property
     def parameter_list(self) -> list[Parameter]:
@@ -373,20 +384,3 @@ class NeuralModel(LanguageModel):
 def _events(batch: Batch, log_probs: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
     events = batch.targets >= 0
     return batch.positions[events], log_probs[events]
-
-
-def _checked(config: dict[str, Any], choices: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Return a constructor's arguments in the types that JSON has, or raise a ValueError that names a wrong one."""
-    checked = dict(config)
-    for name, value in config.items():
-        if name in choices:
-            checked[name] = str(value)
-            if checked[name] not in choices[name]:
-                raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, choices[name]))}")
-        elif name.endswith(("_size", "_dim", "num_layers")):
-            checked[name] = whole_number(name, value, minimum=1, maximum=MAX_SIZE)
-        elif name in FLAGS and not isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}, expected True or False")
-    checked["seed"] = whole_number("seed", config["seed"], minimum=0)
-    checked["dropout"] = real_number("dropout", config["dropout"])
-    return checked

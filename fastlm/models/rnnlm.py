@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.models.base import EVALUATION_ROWS, Batch, NeuralModel
-from fastlm.nn.layers import Dropout, Embedding, Layer
-from fastlm.nn.outputs import Softmax
+from fastlm.nn.layers import Dropout, Embedding, Layer, WordDropout
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.penalties import add_activation_gradient, add_temporal_gradient
 from fastlm.nn.recurrent import CELLS, RecurrentStack
 from fastlm.nn.workspace import Workspace
 from fastlm.text.batches import Chunk, Streams
@@ -63,11 +63,22 @@ class RNNLM(NeuralModel):
         Recurrent layers, one on another.
     embedding_dim, hidden_size : int
         D and H.
+    tied : bool
+        Whether the table of the embeddings is also that of the output, W_y (Press & Wolf 2017). Where D and H differ,
+        a linear map comes between.
     residual : bool
         Whether what goes into a layer is added to what comes out of it, where both have one size.
     dropout : float in [0, 1)
-        Rate on the embeddings, between layers and on the uppermost layer's output, in training; a mask holds for a
-        whole chunk (Gal & Ghahramani 2016).
+        The common rate of the three that follow, in training; a mask holds for a whole chunk (Gal & Ghahramani 2016).
+    embedding_dropout, hidden_dropout, output_dropout : float in [0, 1), optional
+        Rates on the embeddings, between layers, and on the uppermost layer's output; None: the common one.
+    word_dropout : float in [0, 1)
+        Rate at which words lose their whole embedding for a chunk (Gal & Ghahramani 2016).
+    recurrent_dropout : float in [0, 1)
+        Rate at which elements of W_h are zero for a chunk: DropConnect (Merity et al. 2018).
+    activation_penalty, temporal_penalty : float
+        Weights of the mean squares of the uppermost layer's output, after dropout, and of its change from step to step,
+        before: they are added to the mean loss that is learned from (Merity et al. 2017: 2 and 1).
     context : {"continuous", "sentence"}
         Whether the state runs on through `</s>`, or each sentence starts from `<s>` and a state of zero.
     seed : int
@@ -92,7 +103,11 @@ class RNNLM(NeuralModel):
     default_batch_size = 20
     default_bptt_len = 35
     choices: ClassVar = NeuralModel.choices | {"cell": tuple(CELLS)}
-    added_later: ClassVar = {"cell": "elman", "num_layers": 1, "residual": False}
+    added_later: ClassVar = {
+        **{"cell": "elman", "num_layers": 1, "tied": False, "residual": False, "word_dropout": 0.0},
+        **{"embedding_dropout": None, "hidden_dropout": None, "output_dropout": None, "recurrent_dropout": 0.0},
+        **{"activation_penalty": 0.0, "temporal_penalty": 0.0},
+    }
 
     def __init__(
         self,
@@ -102,8 +117,16 @@ class RNNLM(NeuralModel):
         num_layers: int = 1,
         embedding_dim: int = 256,
         hidden_size: int = 256,
+        tied: bool = False,
         residual: bool = False,
         dropout: float = 0.35,
+        embedding_dropout: float | None = None,
+        hidden_dropout: float | None = None,
+        output_dropout: float | None = None,
+        word_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        activation_penalty: float = 0.0,
+        temporal_penalty: float = 0.0,
         context: str = "continuous",
         seed: int = 1,
         dtype: str = "float32",
@@ -114,8 +137,16 @@ class RNNLM(NeuralModel):
             "num_layers": num_layers,
             "embedding_dim": embedding_dim,
             "hidden_size": hidden_size,
+            "tied": tied,
             "residual": residual,
             "dropout": dropout,
+            "embedding_dropout": embedding_dropout,
+            "hidden_dropout": hidden_dropout,
+            "output_dropout": output_dropout,
+            "word_dropout": word_dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "activation_penalty": activation_penalty,
+            "temporal_penalty": temporal_penalty,
             "context": context,
             "seed": seed,
             "dtype": dtype,
@@ -125,7 +156,8 @@ class RNNLM(NeuralModel):
     def _build(self, source: ParameterSource) -> list[Layer]:
         config, vocab_size = self.config, len(self.vocabulary)
         self.embedding = Embedding("embedding", vocab_size + 1, config["embedding_dim"], source)
-        self.embedding_dropout = Dropout("embedding_dropout", config["dropout"])
+        self.word_dropout = WordDropout("word_dropout", config["word_dropout"])
+        self.embedding_dropout = Dropout("embedding_dropout", self._rate("embedding_dropout"))
         self.recurrent = RecurrentStack(
             "recurrent",
             config["embedding_dim"],
@@ -134,10 +166,11 @@ class RNNLM(NeuralModel):
             cell=config["cell"],
             num_layers=config["num_layers"],
             residual=config["residual"],
-            dropout=config["dropout"],
+            dropout=self._rate("hidden_dropout"),
+            recurrent_dropout=config["recurrent_dropout"],
         )
-        self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
-        self.output = Softmax("output", config["hidden_size"], vocab_size, source, self.vocabulary.counts)
+        self.output_dropout = Dropout("hidden_dropout", self._rate("output_dropout"))  # a name that keeps old masks
+        self.output = self._make_output(config["hidden_size"], source)
         return [self.embedding, self.recurrent, self.output]
 
     @property
@@ -157,8 +190,8 @@ class RNNLM(NeuralModel):
 
         `memory` (L, S, B, H) is what the steps before have left, and becomes what these leave.
         """
-        steps = len(inputs)
-        looked_up = self.embedding.forward(inputs.reshape(-1), workspace)
+        steps, ids = len(inputs), inputs.reshape(-1)
+        looked_up = self.word_dropout.forward(self.embedding.forward(ids, workspace), ids, workspace)
         e = self.embedding_dropout.forward(looked_up.reshape(steps, -1), workspace)
         hidden = self.recurrent.forward(e.reshape(*inputs.shape, -1), memory, resets, workspace)
         self.recurrent.remember(memory, workspace)
@@ -167,7 +200,8 @@ class RNNLM(NeuralModel):
     def _backward(self, dhidden: FloatArray, workspace: Workspace) -> None:
         de = self.recurrent.backward(dhidden, workspace)
         de = self.embedding_dropout.backward(de.reshape(len(de), -1), workspace)
-        self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
+        de = de.reshape(-1, self.config["embedding_dim"])
+        self.embedding.backward(self.word_dropout.backward(de, workspace), workspace)
 
     def _memory_shape(self, num_streams: int) -> tuple[int, int, int, int]:
         """Return (L, S, B, H)."""
@@ -199,13 +233,15 @@ class RNNLM(NeuralModel):
         """Forward and backward pass of a chunk; the state is carried on in the workspace."""
         steps, num_streams = batch.inputs.shape
         hidden = self._hidden(batch.inputs, batch.resets, self._carried(num_streams, workspace), workspace)
-        h = self.hidden_dropout.forward(hidden.reshape(steps, -1), workspace)
+        h = self.output_dropout.forward(hidden.reshape(steps, -1), workspace)
         targets = batch.targets.reshape(-1)
         num_events = int(np.count_nonzero(targets >= 0))
         h = h.reshape(steps * num_streams, -1)
         loss, dh = self.output.loss_and_gradient(h, targets, 1.0 / max(1, num_events), workspace)
-        dh = self.hidden_dropout.backward(dh.reshape(steps, -1), workspace)
-        self._backward(dh.reshape(hidden.shape), workspace)
+        add_activation_gradient(dh, h, self.config["activation_penalty"], workspace)
+        dh = self.output_dropout.backward(dh.reshape(steps, -1), workspace).reshape(hidden.shape)
+        add_temporal_gradient(dh, hidden, batch.resets, self.config["temporal_penalty"], workspace)
+        self._backward(dh, workspace)
         workspace.workers.finish()
         return loss, num_events
 

@@ -12,7 +12,7 @@ from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSourc
 from fastlm.nn.products import affine, input_gradient, weight_gradient
 from fastlm.nn.workspace import Workspace
 
-__all__ = ["Dropout", "Embedding", "Layer", "Linear", "Tanh"]
+__all__ = ["Dropout", "Embedding", "Layer", "Linear", "Tanh", "WordDropout"]
 
 
 class Layer:
@@ -32,7 +32,8 @@ class Layer:
 class Embedding(Layer):
     """Lookup table: e = table[id], with no bias and no activation (Bengio et al. 2003).
 
-    Its gradient is row-sparse: only rows that were looked up have one.
+    Its gradient is row-sparse: only rows that were looked up have one. Where the table is also the output's (Press &
+    Wolf 2017), the output layer has set a dense gradient before, and rows are added to that.
 
     Parameters
     ----------
@@ -53,8 +54,13 @@ class Embedding(Layer):
         return output
 
     def backward(self, doutput: FloatArray, workspace: Workspace) -> None:
-        """Set the table's gradient from that of the output (N, D)."""
+        """Set the table's gradient from that of the output (N, D), or add to it."""
         ids = workspace.saved[self.name]
+        if isinstance(self.weight.gradient, np.ndarray):
+            workspace.workers.finish()  # the output layer may still be at it
+            dtable, _ = self.weight.dense_gradient()
+            kernels.embedding_backward_dense(dtable, doutput, ids)
+            return
         num_embeddings, embedding_dim = self.weight.value.shape
         rows = workspace.array(f"{self.name}.rows", (len(ids),), np.int32)
         drows = workspace.array(f"{self.name}.drows", (len(ids), embedding_dim))
@@ -138,7 +144,7 @@ class Dropout(Layer):
         A mask held over time (Gal & Ghahramani 2016) is inputs of shape (T, B * H); a mask of its own for every
         element is inputs of shape (1, N * H).
         """
-        if not workspace.training or self.rate == 0.0:
+        if not self._is_on(workspace):
             return inputs
         mask = workspace.array(f"{self.name}.mask", inputs.shape[1:])
         output = workspace.array(f"{self.name}.output", inputs.shape)
@@ -149,8 +155,46 @@ class Dropout(Layer):
 
     def backward(self, doutput: FloatArray, workspace: Workspace) -> FloatArray:
         """Overwrite the gradient of the output (R, D) by that of the inputs."""
+        mask = self.mask(workspace)
+        if mask is not None:
+            kernels.dropout_forward(doutput, doutput, mask)
+        return doutput
+
+    def mask(self, workspace: Workspace) -> FloatArray | None:
+        """Return what the forward pass multiplied each row by, (D,); None where it dropped nothing."""
+        mask: FloatArray | None = workspace.saved[self.name] if self._is_on(workspace) else None
+        return mask
+
+    def _is_on(self, workspace: Workspace) -> bool:
+        return workspace.training and self.rate > 0.0
+
+
+class WordDropout(Layer):
+    """Dropout of words (Gal & Ghahramani 2016): in a batch, all embeddings of a word are zero at probability `rate`.
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+    """
+
+    def __init__(self, name: str, rate: float) -> None:
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"word_dropout is {rate}, expected 0 <= word_dropout < 1")
+        self.rate = rate
+        super().__init__(name)
+
+    def forward(self, inputs: FloatArray, ids: IntArray, workspace: Workspace) -> FloatArray:
+        """Drop from `inputs` (N, D), the embeddings of `ids` (N,), in place."""
         if workspace.training and self.rate > 0.0:
-            kernels.dropout_forward(doutput, doutput, workspace.saved[self.name])
+            kernels.word_dropout(inputs, inputs, ids, workspace.random_key(self.name), self.rate)
+            workspace.saved[self.name] = ids
+        return inputs
+
+    def backward(self, doutput: FloatArray, workspace: Workspace) -> FloatArray:
+        """Overwrite the gradient of the output (N, D) by that of the inputs."""
+        if workspace.training and self.rate > 0.0:
+            ids = workspace.saved[self.name]
+            kernels.word_dropout(doutput, doutput, ids, workspace.random_key(self.name), self.rate)
         return doutput
 
 

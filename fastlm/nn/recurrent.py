@@ -29,6 +29,9 @@ class Recurrent(Layer, ABC):
     ----------
     inputs, hidden_size : int
         D and H.
+    recurrent_dropout : float in [0, 1)
+        Rate at which elements of w_hh are zero, in training: DropConnect (Wan et al. 2013; Merity et al. 2018). All
+        steps of a chunk see the same matrix.
     """
 
     num_gates: ClassVar[int]
@@ -37,11 +40,14 @@ class Recurrent(Layer, ABC):
     backward_sizes: ClassVar[dict[str, int]]
     recurrent_gradient: ClassVar[str] = "dgates"  # the gradient of the products with w_hh
 
-    def __init__(self, name: str, inputs: int, hidden_size: int, source: ParameterSource) -> None:
+    def __init__(
+        self, name: str, inputs: int, hidden_size: int, source: ParameterSource, *, recurrent_dropout: float = 0.0
+    ) -> None:
         rows = self.num_gates * hidden_size
         self.w_xh = source.uniform(f"{name}.w_xh", (rows, inputs), inputs**-0.5)
         self.w_hh = source.uniform(f"{name}.w_hh", (rows, hidden_size), hidden_size**-0.5)
         self.bias = self._initial_bias(f"{name}.bias", hidden_size, source)
+        self.drop_connect = Dropout(f"{name}.w_hh.dropout", recurrent_dropout)
         self.hidden_size = hidden_size
         super().__init__(name, [self.w_xh, self.w_hh, self.bias])
 
@@ -56,23 +62,24 @@ class Recurrent(Layer, ABC):
         arrays = self._arrays(self.forward_sizes, steps, num_streams, workspace)
         affine(_flat(arrays["gates"]), _flat(inputs), self.w_xh, self.bias, workspace)
         arrays |= {"initial": memory, "resets": resets}
-        w_hh = packed_transposed(self.w_hh.value, workspace)
+        matrix = self.drop_connect.forward(self.w_hh.value.reshape(1, -1), workspace).reshape(self.w_hh.value.shape)
+        w_hh = packed_transposed(matrix, workspace)
 
         def streams(start: int, stop: int, worker: int) -> None:
             self._forward({name: array[:, start:stop] for name, array in arrays.items()}, w_hh)
 
         workspace.workers.share(streams, num_streams, rows_worth_a_thread(steps * self.w_hh.value.size))
-        workspace.saved[self.name] = (inputs, arrays)
+        workspace.saved[self.name] = (inputs, arrays, matrix)
         return arrays["hidden"]
 
     def backward(self, dhidden: FloatArray, workspace: Workspace) -> FloatArray:
         """Backpropagate `dhidden` (T, B, H) through time; return the gradient of the inputs, (T, B, D)."""
-        inputs, arrays = workspace.saved[self.name]
+        inputs, arrays, matrix = workspace.saved[self.name]
         steps, num_streams, _ = inputs.shape
         gradients = self._arrays(self.backward_sizes, steps, num_streams, workspace)
         dmemory = workspace.array(f"{self.name}.dmemory", arrays["initial"].shape)
         arrays = {**arrays, **gradients, "dhidden": dhidden, "dinitial": dmemory}
-        w_hh = packed(self.w_hh.value, workspace)
+        w_hh = packed(matrix, workspace)
 
         def streams(start: int, stop: int, worker: int) -> None:
             self._backward({name: array[:, start:stop] for name, array in arrays.items()}, w_hh)
@@ -82,12 +89,15 @@ class Recurrent(Layer, ABC):
         dinputs = workspace.array(f"{self.name}.dinputs", inputs.shape)
         input_gradient(_flat(dinputs), dgates, self.w_xh, workspace)
         weight_gradient(dgates, _flat(inputs), self.w_xh, self.bias, workspace)
-        weight_gradient(dproducts, _flat(arrays["previous"]), self.w_hh, None, workspace)
+        mask = self.drop_connect.mask(workspace)
+        if mask is not None:
+            mask = mask.reshape(matrix.shape)
+        weight_gradient(dproducts, _flat(arrays["previous"]), self.w_hh, None, workspace, mask=mask)
         return dinputs
 
     def last(self, workspace: Workspace) -> list[FloatArray]:
         """Return the memory after the last step, S arrays (B, H)."""
-        _, arrays = workspace.saved[self.name]
+        _, arrays, _ = workspace.saved[self.name]
         return [arrays[name][-1] for name in self.memory_names]
 
     def step(self, inputs: FloatArray, memory: FloatArray) -> FloatArray:
@@ -223,6 +233,8 @@ class RecurrentStack(Layer):
         Whether what goes into a layer is added to what comes out of it, where both have one size.
     dropout : float
         Rate between the layers; a mask holds for all steps.
+    recurrent_dropout : float
+        As for `Recurrent`.
     """
 
     def __init__(
@@ -236,11 +248,12 @@ class RecurrentStack(Layer):
         num_layers: int = 1,
         residual: bool = False,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         self.cells: list[Recurrent] = []
         for number in range(1, num_layers + 1):
-            cell_name = name if number == 1 else f"{name}_{number}"
-            self.cells.append(CELLS[cell](cell_name, inputs if number == 1 else hidden_size, hidden_size, source))
+            cell_name, size = (name, inputs) if number == 1 else (f"{name}_{number}", hidden_size)
+            self.cells.append(CELLS[cell](cell_name, size, hidden_size, source, recurrent_dropout=recurrent_dropout))
         self.dropouts = [Dropout(f"{layer.name}.dropout", dropout) for layer in self.cells[1:]]
         self.residual = [residual and layer.w_xh.value.shape[1] == hidden_size for layer in self.cells]
         self.memory_shape = (num_layers, len(self.cells[0].memory_names), hidden_size)

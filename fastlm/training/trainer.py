@@ -5,7 +5,7 @@ from numbers import Real
 
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.models import NeuralModel
-from fastlm.models.base import MAX_SIZE
+from fastlm.models.config import MAX_SIZE
 from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, Schedule
 from fastlm.nn.parallel import MAX_THREADS
 from fastlm.nn.parameters import Parameter

@@ -90,6 +90,10 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     calls: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "dropout_mask": ({"mask": real(D), "key": 5, "rate": 0.4}, {"overwritten": "mask", "longer": [("mask", 0)]}),
         "dropout_forward": ({"output": real(N, D), "inputs": real(N, D), "mask": real(D)}, {"overwritten": "output"}),
+        "word_dropout": (
+            {"output": real(N, D), "inputs": real(N, D), "ids": ids(N, V), "key": 5, "rate": 0.4},
+            {"overwritten": "output"},
+        ),
         "embedding_forward": (
             {"output": real(N, D), "ids": ids(N, V), "table": real(V, D)},
             {"overwritten": "output", "longer": [("table", 0)]},
@@ -101,6 +105,10 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
                 "updated": "slots",
                 "longer": [("rows", 0), ("drows", 0), ("slots", 0)],
             },
+        ),
+        "embedding_backward_dense": (
+            {"dtable": real(V, D), "doutput": real(N, D), "ids": ids(N, V)},
+            {"added": "dtable", "longer": [("dtable", 0)]},
         ),
         "pack_matrix": (
             {"panels": real(P, D, W), "matrix": real(D, N)},
@@ -382,6 +390,7 @@ def test_empty_arrays_are_accepted(name: str, empty: str, dtype: type) -> None:
     ("name", "wrong", "text"),
     [
         ("dropout_mask", {"rate": 1.0}, "rate is 1.0, expected 0 <= rate < 1"),
+        ("word_dropout", {"rate": 1.0}, "rate is 1.0, expected 0 <= rate < 1"),
         ("dropout_mask", {"rate": -0.1}, "rate is -0.1"),
         ("dropout_mask", {"rate": float("nan")}, "rate is nan"),
         ("adam_update", {"step": 0}, "step is 0, expected 1 at the first step"),

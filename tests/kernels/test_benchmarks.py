@@ -58,6 +58,7 @@ CALLS: dict[str, list[list[Any]]] = {
     "elman_forward": [["TBH", "TBH2", "TBH3", "BH", "resets", "QHW"]],
     "elman_step": [["H", "H2", "H3", "HH"]],
     "embedding_backward": [["found", "NH", "NH2", "ids", "slots"]],
+    "embedding_backward_dense": [["VH", "NH", "ids"]],
     "embedding_forward": [["NH", "ids", "VH"]],
     "gru_backward": [["TB3H", "TB3H2", "BH", "TBH", "TB3H3", "TB3H4", "TBH2", "resets", "Q3H"]],
     "gru_forward": [["TBH", "TB3H", "TB3H2", "TBH3", "BH", "resets", "Q3HW"]],
@@ -84,6 +85,7 @@ CALLS: dict[str, list[list[Any]]] = {
     "squared_norm": [["VH"]],
     "tanh_backward": [["NH", "NH2", "NH3"]],
     "tanh_forward": [["NH"]],
+    "word_dropout": [["NH", "NH2", "ids", 1, 0.1]],
 }
 
 

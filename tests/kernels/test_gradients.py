@@ -38,6 +38,19 @@ def check_dropout(kernel: Kernel, N: int, D: int) -> None:
     check_gradient(loss, inputs, dinputs)
 
 
+def check_word_dropout(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
+    ids, N = np.array(ids, np.int32), len(ids)
+    inputs, seen, doutput = draw(N, D), np.empty((N, D)), draw(D, N).T.copy()
+
+    def loss() -> float:
+        kernels.word_dropout(seen, inputs, ids, 3, 0.5)
+        return float((doutput * seen).sum())
+
+    dinputs = poison(N, D)
+    kernel(dinputs, doutput, ids, 3, 0.5)
+    check_gradient(loss, inputs, dinputs)
+
+
 def check_embedding(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
     ids, N = np.array(ids, np.int32), len(ids)
     table, seen, doutput = draw(V, D), np.empty((N, D)), draw(N, D)
@@ -50,6 +63,19 @@ def check_embedding(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
     count = kernel(rows, drows, doutput, ids, np.full(V, -1, np.int32))
     dtable[rows[:count]] = drows[:count]
     check_gradient(loss, table, dtable)
+
+
+def check_embedding_dense(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
+    ids, N = np.array(ids, np.int32), len(ids)
+    table, seen, doutput, before = draw(V, D), np.empty((N, D)), draw(N, D), draw(D, V).T.copy()
+
+    def loss() -> float:
+        kernels.embedding_forward(seen, ids, table)
+        return float((doutput * seen).sum())
+
+    dtable = before.copy()
+    kernel(dtable, doutput, ids)
+    check_gradient(loss, table, dtable - before)
 
 
 def linear(N: int, D: int, H: int) -> tuple[Array, Array, Array, Array, Callable[[], float]]:
@@ -217,10 +243,13 @@ OUTPUTS = [
     ]
     for targets in ("all", "some", "none")
 ]
+OWN_BACKWARD = {"dropout_forward", "word_dropout"}
 # What is checked: by which function, which of the kernel's arguments are gradients, and at which sizes.
 CHECKS: dict[str, tuple[Callable[..., None], list[str], list[Any]]] = {
-    "dropout_forward": (check_dropout, ["output"], ROWS),  # its own backward
+    "dropout_forward": (check_dropout, ["output"], ROWS),
+    "word_dropout": (check_word_dropout, ["output"], TABLES),
     "embedding_backward": (check_embedding, ["drows"], TABLES),
+    "embedding_backward_dense": (check_embedding_dense, ["dtable"], TABLES),
     "linear_backward": (check_linear, ["dinputs"], AFFINE),
     "linear_backward_weight": (check_linear_weight, ["dweight", "dbias"], AFFINE),
     "tanh_backward": (check_tanh, ["dinputs"], ROWS),
@@ -240,7 +269,7 @@ def test_the_gradient_is_that_of_the_forward_kernel(name: str, sizes: tuple[Any,
 
 
 def test_every_backward_kernel_is_checked() -> None:
-    assert {name for name in kernels.__all__ if "backward" in name} == set(CHECKS) - {"dropout_forward"}
+    assert {name for name in kernels.__all__ if "backward" in name} == set(CHECKS) - OWN_BACKWARD
 
 
 @pytest.mark.parametrize(

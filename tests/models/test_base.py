@@ -32,6 +32,7 @@ MODELS: dict[str, Callable[..., NeuralModel]] = {
         VOCABULARY, **({"context_size": 2, "embedding_dim": 5, "hidden_size": 7, "direct": True} | options)
     ),
     "rnnlm": lambda **options: RNNLM(VOCABULARY, **({"embedding_dim": 5, "hidden_size": 7} | options)),
+    "tied": lambda **options: RNNLM(VOCABULARY, **({"tied": True, "embedding_dim": 5, "hidden_size": 7} | options)),
     "gru": lambda **options: RNNLM(VOCABULARY, **({"cell": "gru", "embedding_dim": 5, "hidden_size": 7} | options)),
     "lstm": lambda **options: RNNLM(
         VOCABULARY,
@@ -330,7 +331,12 @@ def test_wrong_options_are_named(make: Make, option: str, value: object) -> None
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("cell", "rnn"), ("cell", None), ("num_layers", 0), ("num_layers", 1.5), ("residual", 1), ("residual", None)],
+    [
+        *[("embedding_dropout", value) for value in (1.0, -0.1, "x")],
+        *[(name, value) for name in ("word_dropout", "recurrent_dropout") for value in (1.0, -0.1, None)],
+        *[(name, value) for name in ("activation_penalty", "temporal_penalty") for value in (-1.0, None)],
+        *[("cell", "rnn"), ("cell", None), ("num_layers", 0), ("num_layers", 1.5), ("residual", 1), ("tied", None)],
+    ],
 )
 def test_wrong_options_of_an_rnnlm_are_named(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"{option}.* {re.escape(repr(value))}"):

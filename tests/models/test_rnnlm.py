@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import reference
 from gradcheck import check_gradient
+from output_table import output_arrays
 
 from fastlm.models import RNNLM
 from fastlm.nn.parallel import Workers
@@ -31,6 +32,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "lstm": {"cell": "lstm"},
     "layers": {"cell": "gru", "num_layers": 2},
     "residual": {"cell": "lstm", "num_layers": 3, "residual": True},
+    "tied": {"cell": "lstm", "tied": True},
+    "tied and of one size": {"tied": True, "embedding_dim": 7},
     "residual from the table": {"num_layers": 2, "residual": True, "embedding_dim": 7},
 }
 Make = Callable[..., RNNLM]
@@ -60,8 +63,7 @@ def run(model: RNNLM, inputs: np.ndarray, resets: np.ndarray, memory: np.ndarray
         embeddings=p["embedding.weight"],
         layers=[(model.config["cell"], p[f"{n}.w_xh"], p[f"{n}.bias"], p[f"{n}.w_hh"]) for n in names],
         residual=model.config["residual"],
-        output_weight=p["output.weight"],
-        output_bias=p["output.bias"],
+        **output_arrays(p, tied=model.config["tied"]),
     )
 
 
@@ -138,7 +140,7 @@ def test_a_distribution_against_the_definition(make: Make, context: str) -> None
     expected = corpus_by_definition(model)
     state = model.start()
     for n, id in enumerate(IDS):
-        np.testing.assert_allclose(model.log_probs(state), expected[n], rtol=1e-11)
+        np.testing.assert_allclose(model.log_probs(state), expected[n], rtol=1e-11, atol=1e-14)
         state = model.advance(state, id)
 
 
@@ -172,6 +174,14 @@ def test_layers_have_the_shapes_of_their_cells() -> None:
         assert [shapes.pop(f"{name}.{part}") for part in ("w_xh", "w_hh", "bias")] == [(28, inputs), (28, 7), (28,)]
     assert set(shapes) == {"embedding.weight", "output.weight", "output.bias"}
     assert make_rnnlm(cell="gru").parameters["recurrent.w_hh"].shape == (21, 7)
+
+
+def test_a_tied_output_has_no_table_of_its_own() -> None:
+    shapes = {name: array.shape for name, array in make_rnnlm(tied=True, hidden_size=5).parameters.items()}
+    assert [name for name in shapes if name.startswith("output")] == ["output.bias"]
+    shapes = {name: array.shape for name, array in make_rnnlm(tied=True).parameters.items()}
+    assert (shapes["output.projection.weight"], shapes["output.projection.bias"]) == ((5, 7), (5,))
+    assert "output.weight" not in shapes
 
 
 def test_an_lstm_begins_with_open_forget_gates() -> None:
@@ -213,7 +223,7 @@ def test_the_number_of_chunks_is_known(context: str) -> None:
 
 
 def test_an_epoch_can_be_gone_on_with(context: str) -> None:
-    model = make(context=context)
+    model = make_rnnlm(context=context)
     options = {"batch_size": 3, "bptt_len": 2, "seed": (1, 1)}
     chunks = list(model.training_batches(corpus(), **options))
     for start in range(len(chunks) + 1):
@@ -257,20 +267,27 @@ def test_gradients_of_all_parameters(workspace: Workspace, dropout: float, shape
 
 
 def test_gradients_of_all_parameters_of_each_kind(make: Make, workspace: Workspace) -> None:
-    check_gradients(make(dropout=0.4, hidden_size=3, embedding_dim=3), workspace, T=4, B=2)
-    check_gradients(make(dropout=0.0, hidden_size=3, embedding_dim=2), workspace, T=3, B=3)
+    check_gradients(make(dropout=0.4, hidden_size=3, embedding_dim=3), workspace, T=4, B=2, sample=25)
+    check_gradients(make(dropout=0.0, hidden_size=3, embedding_dim=2), workspace, T=3, B=3, sample=25)
 
 
-def check_gradients(model: RNNLM, workspace: Workspace, T: int, B: int) -> None:
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_gradients_with_every_kind_of_dropout(workspace: Workspace, cell: str) -> None:
+    rates = {"embedding_dropout": 0.2, "word_dropout": 0.4, "hidden_dropout": 0.3, "output_dropout": 0.1}
+    model = make_rnnlm(cell=cell, num_layers=2, hidden_size=4, embedding_dim=3, recurrent_dropout=0.4, **rates)
+    check_gradients(model, workspace, T=4, B=2, sample=25)
+
+
+def check_gradients(model: RNNLM, workspace: Workspace, T: int, B: int, sample: int | None = None) -> None:
     before = copy.deepcopy(model)  # leaves a state that is no function of the parameters: BPTT is truncated there
     first, second = chunk_of(2, B, seed=1), chunk_of(T, B, seed=2)
     first.resets[0] = 1
 
     def mean_loss() -> float:
         workspace.step = 11
-        before.loss_and_gradients(first, workspace)
-        for parameter in model.parameter_list:
+        for parameter in (*before.parameter_list, *model.parameter_list):
             parameter.clear_gradient()
+        before.loss_and_gradients(first, workspace)
         workspace.step = 12
         loss, num_events = model.loss_and_gradients(second, workspace)
         return loss / num_events
@@ -278,7 +295,41 @@ def check_gradients(model: RNNLM, workspace: Workspace, T: int, B: int) -> None:
     mean_loss()
     gradients = {p.name: dense(p.gradient, p.value.shape) for p in model.parameter_list}
     for name, gradient in gradients.items():
-        check_gradient(mean_loss, model.parameters[name], gradient)
+        check_gradient(mean_loss, model.parameters[name], gradient, sample=sample)
+
+
+@pytest.mark.parametrize(("activation", "temporal"), [(2.0, 0.0), (0.0, 3.0), (0.7, 0.4)])
+def test_penalties_are_learned_from_but_are_no_loss(workspace: Workspace, activation: float, temporal: float) -> None:
+    options = {"cell": "lstm", "embedding_dim": 3, "hidden_size": 4, "dropout": 0.0}
+    model = make_rnnlm(**options, activation_penalty=activation, temporal_penalty=temporal)
+    plain, chunk = make_rnnlm(**options), chunk_of(5, 2)
+
+    def objective() -> float:
+        """Mean loss and penalties, by another road."""
+        hidden = model._hidden(chunk.inputs, chunk.resets, zeros(model, 2), Workspace(np.float64, workspace.workers))
+        goes_on = (chunk.resets[1:] == 0)[..., np.newaxis]
+        change = goes_on * (hidden[1:] - hidden[:-1])
+        for name, array in model.parameters.items():
+            plain.parameters[name][:] = array
+        loss, num_events = plain.loss_and_gradients(chunk, Workspace(np.float64, workspace.workers))
+        return loss / num_events + activation * (hidden**2).mean() + temporal * (change**2).mean()
+
+    objective()
+    loss, _ = model.loss_and_gradients(chunk, workspace)
+    assert loss == plain.loss_and_gradients(chunk, Workspace(np.float64, workspace.workers))[0]
+    for parameter in model.parameter_list:
+        check_gradient(objective, parameter.value, dense(parameter.gradient, parameter.value.shape))
+
+
+def test_the_common_rate_of_dropout_is_that_of_all_that_have_none_of_their_own() -> None:
+    def rates(**options: Any) -> list[float]:
+        model = RNNLM(VOCABULARY, num_layers=2, **options)
+        layers = [model.embedding_dropout, *model.recurrent.dropouts, model.output_dropout, model.word_dropout]
+        return [layer.rate for layer in (*layers, model.recurrent.cells[0].drop_connect)]
+
+    assert rates(dropout=0.3) == [0.3, 0.3, 0.3, 0, 0]
+    assert rates(dropout=0.3, hidden_dropout=0.0, word_dropout=0.1) == [0.3, 0, 0.3, 0.1, 0]
+    assert rates(dropout=0.0, embedding_dropout=0.4, output_dropout=0.2, recurrent_dropout=0.5) == [0.4, 0, 0.2, 0, 0.5]
 
 
 def dense(gradient: object, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 import reference
 from gradcheck import check_gradient
 
-from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
+from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh, WordDropout
 from fastlm.nn.parameters import RandomParameters, Rows
 from fastlm.nn.workspace import Workspace
 
@@ -173,6 +173,44 @@ def test_dropout_that_is_off_changes_nothing(make_workspace: Make, rate: float, 
 def test_dropout_rates(rate: float) -> None:
     with pytest.raises(ValueError, match=r"dropout is .*, expected 0 <= dropout < 1"):
         Dropout("dropout", rate)
+
+
+def test_words_are_dropped_whole_and_wherever_they_stand(make_workspace: Make) -> None:
+    layer, workspace = WordDropout("word_dropout", 0.4), make_workspace()
+    ids = np.random.default_rng(2).integers(0, 100, 400).astype(np.int32)
+    output = layer.forward(np.ones((400, 3)), ids, workspace)
+    kept = {id: {float(value) for value in output[ids == id].reshape(-1)} for id in set(ids.tolist())}
+    assert set(map(len, kept.values())) == {1}
+    assert set.union(*kept.values()) == {0.0, 1 / 0.6}
+    again = layer.forward(np.ones((100, 3)), np.arange(100, dtype=np.int32), workspace)
+    assert all({again[id, 0]} == values for id, values in kept.items())
+    workspace.step += 1
+    assert (layer.forward(np.ones((400, 3)), ids, workspace) != output).any()
+
+
+def test_word_dropout_backward_drops_the_same_words(make_workspace: Make) -> None:
+    layer, workspace = WordDropout("word_dropout", 0.5), make_workspace()
+    ids, inputs, doutput = np.array([3, 1, 3, 2, 0], np.int32), draw(5, 4), draw(4, 5).T.copy()
+
+    def loss() -> float:
+        return float((layer.forward(inputs.copy(), ids, workspace) * doutput).sum())
+
+    loss()
+    check_gradient(loss, inputs, layer.backward(doutput.copy(), workspace))
+
+
+@pytest.mark.parametrize(("rate", "training"), [(0.0, True), (0.5, False)])
+def test_word_dropout_that_is_off_changes_nothing(make_workspace: Make, rate: float, training: bool) -> None:
+    layer, workspace = WordDropout("word_dropout", rate), make_workspace(training=training)
+    inputs = draw(3, 4)
+    assert layer.forward(inputs, np.arange(3, dtype=np.int32), workspace) is inputs
+    assert (layer.backward(draw(3, 4), workspace) == draw(3, 4)).all()
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_rates_of_word_dropout(rate: float) -> None:
+    with pytest.raises(ValueError, match=r"word_dropout is .*, expected 0 <= word_dropout < 1"):
+        WordDropout("word_dropout", rate)
 
 
 # Threads

@@ -29,17 +29,19 @@ class Case:
 
     def __init__(
         self, cell: str, shape: tuple[int, int, int, int], dtype: type = np.float64, *, layers: int = 0,
-        residual: bool = False, dropout: float = 0.0,
+        residual: bool = False, dropout: float = 0.0, recurrent_dropout: float = 0.0,
     ) -> None:  # fmt: skip
         T, B, D, H = shape
         source = RandomParameters(5, dtype)
-        self.layer: Recurrent | RecurrentStack = CELLS[cell]("recurrent", D, H, source)
+        self.layer: Recurrent | RecurrentStack
+        self.layer = CELLS[cell]("recurrent", D, H, source, recurrent_dropout=recurrent_dropout)
         num_states = len(self.layer.memory_names)
         memory = draw(num_states, B, H)
         if layers:
             self.layer = RecurrentStack(
-                "recurrent", D, H, source, cell=cell, num_layers=layers, residual=residual, dropout=dropout
-            )
+                "recurrent", D, H, source, cell=cell, num_layers=layers, residual=residual, dropout=dropout,
+                recurrent_dropout=recurrent_dropout,
+            )  # fmt: skip
             memory = draw(layers, num_states, B, H)
         for parameter in self.layer.parameters:
             if parameter.value.ndim == 1:
@@ -96,7 +98,8 @@ def test_a_cell_against_numbers(make_workspace: Make, cell: str, shape: tuple[in
 def test_a_stack_against_numbers(
     make_workspace: Make, cell: str, shape: tuple[int, int, int, int], residual: bool, dropout: float
 ) -> None:
-    check_against_numbers(Case(cell, shape, layers=2, residual=residual, dropout=dropout), make_workspace())
+    case = Case(cell, shape, layers=2, residual=residual, dropout=dropout, recurrent_dropout=dropout / 2)
+    check_against_numbers(case, make_workspace())
 
 
 def check_against_numbers(case: Case, workspace: Workspace) -> None:
@@ -146,6 +149,26 @@ def test_the_layers_of_a_stack_have_masks_of_their_own(make_workspace: Make) -> 
     assert masks[0].shape == (2 * 50,)  # one for all steps
 
 
+def test_recurrent_weights_are_dropped_for_a_whole_chunk(make_workspace: Make, cell: str) -> None:
+    case, workspace = Case(cell, (4, 2, 3, 6), recurrent_dropout=0.5), make_workspace()
+    outputs = []
+    for step in (1, 1, 2):
+        workspace.step = step
+        outputs.append(case.forward(workspace).copy())
+        mask = case.layer.drop_connect.mask(workspace).reshape(case.layer.w_hh.value.shape)
+        assert set(mask.reshape(-1)) == {0.0, 2.0}
+        plain, whole = Case(cell, (4, 2, 3, 6)), case.layer.w_hh.value
+        plain.layer.w_hh.value[:] = whole * mask  # one matrix for all steps
+        assert_close(outputs[-1], plain.forward(make_workspace()))
+    assert (outputs[0] == outputs[1]).all()
+    assert (outputs[0] != outputs[2]).any()
+
+
+def test_no_recurrent_weight_is_dropped_in_use(make_workspace: Make, cell: str) -> None:
+    case, plain = Case(cell, (4, 2, 3, 6), recurrent_dropout=0.5), Case(cell, (4, 2, 3, 6))
+    assert (case.forward(make_workspace(training=False)) == plain.forward(make_workspace())).all()
+
+
 def test_forget_gates_begin_open() -> None:
     layer = LSTM("recurrent", 3, 2, RandomParameters(1, np.float32))
     assert layer.bias.value.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
@@ -154,7 +177,7 @@ def test_forget_gates_begin_open() -> None:
 @pytest.mark.usefixtures("fine_shares")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_any_number_of_threads_gives_the_same_bytes(make_workspace: Make, cell: str, dtype: type) -> None:
-    case = Case(cell, (12, 31, 130, 130), dtype, layers=2, residual=True, dropout=0.3)
+    case = Case(cell, (12, 31, 130, 130), dtype, layers=2, residual=True, dropout=0.3, recurrent_dropout=0.3)
     results = set()
     for threads in (1, 2, 7):
         workspace = make_workspace(dtype, threads=threads)

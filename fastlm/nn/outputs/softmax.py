@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fastlm import kernels
 from fastlm.nn.layers import Layer, check_ids
-from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource
 from fastlm.nn.products import packed_shape
 from fastlm.nn.workspace import Workspace
 
@@ -26,6 +26,9 @@ class Softmax(Layer):
     counts : (V,) int array, optional
         Frequencies of the words; the bias then starts at the log of their unigram probabilities, which spares the
         training from having to find them.
+    weight : Parameter, optional
+        A table of V rows or more, of which the first V are W: that of the embeddings (Press & Wolf 2017). It remains
+        the other layer's parameter. Its gradient becomes dense.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class Softmax(Layer):
         vocab_size: int,
         source: ParameterSource,
         counts: NDArray[np.int64] | None = None,
+        *,
+        weight: Parameter | None = None,
     ) -> None:
         smoothed = np.ones(vocab_size) if counts is None else counts + 1.0
-        self.weight = source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
+        self.weight = weight or source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
         self.bias = source.filled(f"{name}.bias", (vocab_size,), np.log(smoothed / smoothed.sum()))
-        super().__init__(name, [self.weight, self.bias])
+        super().__init__(name, [self.bias] if weight else [self.weight, self.bias])
 
     def loss_and_gradient(
         self, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
@@ -76,7 +81,7 @@ class Softmax(Layer):
     def _some_rows(
         self, dhidden: FloatArray, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
     ) -> float:
-        weight, bias = self.weight.value, self.bias.value
+        weight, bias = self._table(self.weight.value), self.bias.value
         (vocab_size, hidden_size), threads = weight.shape, workspace.workers.threads
         shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
@@ -99,7 +104,10 @@ class Softmax(Layer):
             )  # fmt: skip
 
         workspace.workers.share(tokens, panels, FEWEST_PANELS)
-        dweight, accumulate = self.weight.dense_gradient()
+        gradient, accumulate = self.weight.dense_gradient()
+        if not accumulate:
+            gradient[vocab_size:] = 0
+        dweight = self._table(gradient)
         dbias, _ = self.bias.dense_gradient()
         squares = workspace.array(f"{self.name}.squares", (shifts.shape[1],), np.float64)
         self.weight.gradient_squares = squares
@@ -121,6 +129,7 @@ class Softmax(Layer):
         With `defer` they are there when `workspace.workers.finish()` returns.
         """
         check_ids("targets", targets, -1, len(self.bias.value))
+        weight = self._table(self.weight.value)
         shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
@@ -132,8 +141,8 @@ class Softmax(Layer):
             some, part = slice(start, stop), slice(start * width, stop * width)
             kernels.pack_transposed(packed[some], hidden[part])
             kernels.softmax_forward(
-                log_probs[part], log_norms[some], packed[some], self.weight.value, self.bias.value, targets[part],
-                exps[worker], shifts[some],
+                log_probs[part], log_norms[some], packed[some], weight, self.bias.value, targets[part], exps[worker],
+                shifts[some],
             )  # fmt: skip
 
         (workspace.workers.defer if defer else workspace.workers.share)(tokens, panels, FEWEST_PANELS)
@@ -144,5 +153,9 @@ class Softmax(Layer):
         vocab_size = len(self.bias.value)
         output = np.empty((len(hidden), vocab_size), hidden.dtype)
         scratch = np.empty(vocab_size, hidden.dtype)
-        kernels.softmax_log_probs(output, hidden, self.weight.value, self.bias.value, scratch)
+        kernels.softmax_log_probs(output, hidden, self._table(self.weight.value), self.bias.value, scratch)
         return output
+
+    def _table(self, rows: FloatArray) -> FloatArray:
+        """Return those of the words: a tied table has a row more, of `<s>`, which is never predicted."""
+        return rows[: len(self.bias.value)]
