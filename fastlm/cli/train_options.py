@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from fastlm.cli.model_options import add_nnlm_options, add_rnnlm_options
 from fastlm.cli.options import add_text_options, duration, positive_duration, positive_float, share, whole_number
 
 __all__ = ["add_kinds"]
@@ -23,15 +24,13 @@ def add_kinds(kinds: Parsers, run: Verb) -> None:
 
 def _add_nnlm(kinds: Parsers, run: Verb) -> None:
     parser = _add_kind(kinds, run, "nnlm", "a network over the last few words (Bengio et al. 2003)")
-    model = _add_model_options(parser, embedding_dim=100, hidden_size=200, dropout=0.3, context="sentence")
-    model.add_argument("--context-size", metavar="N", type=whole_number(1), help="how many words are seen (4)")
-    model.add_argument("--direct", action="store_true", help="connect the word vectors to the output directly as well")
+    add_nnlm_options(parser)
     _add_training_options(parser, "words that are learned from at a time (256)")
 
 
 def _add_rnnlm(kinds: Parsers, run: Verb) -> None:
     parser = _add_kind(kinds, run, "rnnlm", "a recurrent network (Mikolov et al. 2010)")
-    _add_model_options(parser, embedding_dim=256, hidden_size=256, dropout=0.35, context="continuous")
+    add_rnnlm_options(parser)
     training = _add_training_options(parser, "parts of the text that are read side by side (20)")
     training.add_argument(
         "--bptt-len", metavar="N", type=whole_number(1), help="steps that the gradient goes back through time (35)"
@@ -91,26 +90,6 @@ def _add_job_options(group: argparse._ArgumentGroup) -> None:
         type=positive_duration,
         help="end within 90s, 30m, 2h with the best model; the learning rate falls over this time",
     )
-
-
-def _add_model_options(
-    parser: argparse.ArgumentParser, *, embedding_dim: int, hidden_size: int, dropout: float, context: str
-) -> argparse._ArgumentGroup:
-    """Add the options of every model; the values are for the help alone."""
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--embedding-dim", metavar="N", type=whole_number(1), help=f"length of a word's vector ({embedding_dim})"
-    )
-    group.add_argument("--hidden-size", metavar="N", type=whole_number(1), help=f"hidden units ({hidden_size})")
-    group.add_argument(
-        "--dropout", metavar="P", type=share, help=f"share of units that are left out at random ({dropout})"
-    )
-    group.add_argument(
-        "--context",
-        choices=("sentence", "continuous"),
-        help=f"whether each line is a text by itself, or the text runs on ({context})",
-    )
-    return group
 
 
 def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argparse._ArgumentGroup:

@@ -170,11 +170,25 @@ def test_options_reach_model_and_vocabulary(run, text, output):
         "embedding_dim": 4,
         "hidden_size": 6,
         "direct": True,
+        "tied": False,
         "dropout": 0.5,
         "context": "continuous",
         "seed": 7,
         "dtype": "float32",
     }
+
+
+def test_options_reach_a_recurrent_model(run, text, output):
+    options = ["--cell", "lstm", "--num-layers", "2", "--tied", "--residual", "--recurrent-dropout", "0.4"]
+    rates = {"embedding": 0.1, "hidden": 0.2, "output": 0.3, "word": 0.05}
+    for place, rate in rates.items():
+        options += [f"--{place}-dropout", str(rate)]
+    options += ["--activation-penalty", "2", "--temporal-penalty", "1"]
+    assert run("rnnlm", text, "-o", output, *options)[0] == 0
+    config = fastlm.load(output).config
+    assert (config["cell"], config["num_layers"], config["tied"], config["residual"]) == ("lstm", 2, True, True)
+    assert {name: config[f"{name}_dropout"] for name in rates} == rates
+    assert (config["recurrent_dropout"], config["activation_penalty"], config["temporal_penalty"]) == (0.4, 2, 1)
 
 
 def test_options_reach_the_trainer(run, text, output, tmp_path):
@@ -304,6 +318,11 @@ BAD_OPTIONS = [
     ["rnnlm", "f", "-o", "m", "--embedding-dim", "2.5"],
     ["rnnlm", "f", "-o", "m", "--dropout", "1"],
     ["rnnlm", "f", "-o", "m", "--dropout", "nan"],
+    ["rnnlm", "f", "-o", "m", "--word-dropout", "1"],
+    ["rnnlm", "f", "-o", "m", "--cell", "rnn"],
+    ["rnnlm", "f", "-o", "m", "--num-layers", "0"],
+    ["rnnlm", "f", "-o", "m", "--temporal-penalty", "-1"],
+    ["nnlm", "f", "-o", "m", "--cell", "lstm"],
     ["rnnlm", "f", "-o", "m", "--learning-rate", "0"],
     ["rnnlm", "f", "-o", "m", "--learning-rate", "fast"],
     ["rnnlm", "f", "-o", "m", "--max-grad-norm", "-1"],
