@@ -24,7 +24,8 @@ Parsers = Any  # argparse keeps the class of its sub-parsers to itself
 
 # Options that were not given are not passed on, so that all other defaults are those of the library.
 TRAINER_OPTIONS = (
-    *("batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "warmup_steps"),
+    *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
+    *("averaging_patience", "schedule", "warmup_steps"),
     *("max_grad_norm", "patience", "seed", "threads", "log"),
     *("checkpoint", "checkpoint_every", "resume", "time_limit", "valid_tokens"),
 )

@@ -5,7 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 from fastlm.cli.model_options import add_nnlm_options, add_rnnlm_options
-from fastlm.cli.options import add_text_options, duration, positive_duration, positive_float, share, whole_number
+from fastlm.cli.options import (
+    add_text_options,
+    duration,
+    non_negative_float,
+    positive_duration,
+    positive_float,
+    share,
+    whole_number,
+)
 
 __all__ = ["add_kinds"]
 
@@ -35,6 +43,7 @@ def _add_rnnlm(kinds: Parsers, run: Verb) -> None:
     training.add_argument(
         "--bptt-len", metavar="N", type=whole_number(1), help="steps that the gradient goes back through time (35)"
     )
+    training.add_argument("--random-bptt-len", action="store_true", help="draw these steps anew for each chunk")
 
 
 def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.ArgumentParser:
@@ -96,14 +105,30 @@ def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argpar
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", metavar="N", type=whole_number(1), help="passes over the text, at most (10)")
     group.add_argument("--batch-size", metavar="N", type=whole_number(1), help=batch)
-    group.add_argument("--optimizer", choices=("adam", "adagrad", "sgd"), help="how gradients become steps (adam)")
+    group.add_argument(
+        "--optimizer",
+        choices=("adam", "adamw", "adagrad", "sgd", "asgd"),
+        help="how gradients become steps; asgd is averaged once validation stalls (adam)",
+    )
     group.add_argument(
         "--learning-rate",
         metavar="X",
         type=positive_float,
-        help="size of the steps (0.002 for adam, 0.05 for adagrad, 0.5 for sgd)",
+        help="size of the steps (0.002 for adam and adamw, 0.05 for adagrad, 0.5 for sgd and asgd)",
     )
     group.add_argument("--momentum", metavar="X", type=share, help="for --optimizer sgd (0)")
+    group.add_argument(
+        "--weight-decay",
+        metavar="X",
+        type=non_negative_float,
+        help="each step shrinks matrices by this times the learning rate (0.01 for adamw, else 0)",
+    )
+    group.add_argument(
+        "--averaging-patience",
+        metavar="N",
+        type=whole_number(1),
+        help="for --optimizer asgd: average once validation is worse than the best of all but the last N epochs (5)",
+    )
     group.add_argument(
         "--schedule",
         choices=("cosine", "halving", "constant"),
@@ -114,7 +139,10 @@ def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argpar
         "--max-grad-norm", metavar="X", type=positive_float, help="limit of the gradient's norm; inf: none (1)"
     )
     group.add_argument(
-        "--patience", metavar="N", type=whole_number(1), help="stop after N epochs without a better validation (3)"
+        "--patience",
+        metavar="N",
+        type=whole_number(1),
+        help="stop after N epochs without a better validation (3; for asgd 3 more than --averaging-patience)",
     )
     group.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
     group.add_argument("--seed", metavar="N", type=whole_number(0), help="the same seed gives the same model (1)")

@@ -33,13 +33,23 @@ with compiled_modules(__name__):
         softmax_forward_backward,
         softmax_log_probs,
     )
-    from fastlm.kernels.updates import adagrad_update, adam_update, momentum_update, sgd_update, squared_norm
+    from fastlm.kernels.updates import (
+        adagrad_update,
+        adam_update,
+        averaged_update,
+        decay_update,
+        momentum_update,
+        sgd_update,
+        squared_norm,
+    )
 
 __all__ = [
     "PANEL_BYTES",
     "adagrad_update",
     "adam_update",
+    "averaged_update",
     "cpu_level",
+    "decay_update",
     "dropout_forward",
     "dropout_mask",
     "elman_backward",

@@ -305,15 +305,25 @@ class NeuralModel(LanguageModel):
 
     @abstractmethod
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int,
+        bptt_len: int | None,
+        seed: Sequence[int],
+        start: int = 0,
+        random_bptt_len: bool = False,
     ) -> Iterator[Any]:
         """Yield the batches of an epoch from the `start`-th on, in an order that depends on `seed` alone.
 
-        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's.
+        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's. With
+        `random_bptt_len` a recurrent model reads chunks of random length, which depend on `seed`, too.
         """
 
     @abstractmethod
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
+    def num_training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, random_bptt_len: bool = False
+    ) -> int:
         """Count the batches of an epoch."""
 
     @abstractmethod

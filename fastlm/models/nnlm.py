@@ -151,13 +151,22 @@ class NNLM(NeuralModel):
         self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int,
+        bptt_len: int | None,
+        seed: Sequence[int],
+        start: int = 0,
+        random_bptt_len: bool = False,
     ) -> Iterator[tuple[IntArray, IntArray]]:
-        """Yield (windows, targets) of all tokens in a random order; `bptt_len` has no meaning here."""
+        """Yield (windows, targets) of all tokens in a random order; lengths of chunks have no meaning here."""
         for windows, targets, _ in self._windows(corpus, seed).batches(batch_size, start):
             yield windows, targets
 
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
+    def num_training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, random_bptt_len: bool = False
+    ) -> int:
         """Count the batches of an epoch."""
         return -(-corpus.num_tokens // batch_size)
 

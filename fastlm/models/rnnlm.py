@@ -217,17 +217,29 @@ class RNNLM(NeuralModel):
         return {"memory": self._carried(batch_size, workspace)}
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int,
+        bptt_len: int | None,
+        seed: Sequence[int],
+        start: int = 0,
+        random_bptt_len: bool = False,
     ) -> Iterator[Chunk]:
         """Yield chunks of `bptt_len` steps of `batch_size` parallel streams.
 
-        A continuous text keeps its order; sentences are shuffled by `seed`.
+        A continuous text keeps its order; sentences are shuffled by `seed`. With `random_bptt_len` the lengths are
+        drawn (Merity et al. 2018).
         """
-        return self._streams(corpus, batch_size, seed).chunks(bptt_len or self.default_bptt_len, start)
+        streams, lengths = self._streams(corpus, batch_size, seed), seed if random_bptt_len else None
+        return streams.chunks(bptt_len or self.default_bptt_len, start, seed=lengths)
 
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
-        """Count the chunks of an epoch, up to the luck of the sentences' order."""
-        return self._streams(corpus, batch_size).num_chunks(bptt_len or self.default_bptt_len)
+    def num_training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, random_bptt_len: bool = False
+    ) -> int:
+        """Count the chunks of an epoch, up to the luck of the sentences' order and of random lengths."""
+        seed = (0,) if random_bptt_len else None
+        return self._streams(corpus, batch_size).num_chunks(bptt_len or self.default_bptt_len, seed=seed)
 
     def loss_and_gradients(self, batch: Chunk, workspace: Workspace) -> tuple[float, int]:
         """Forward and backward pass of a chunk; the state is carried on in the workspace."""
@@ -237,10 +249,11 @@ class RNNLM(NeuralModel):
         targets = batch.targets.reshape(-1)
         num_events = int(np.count_nonzero(targets >= 0))
         h = h.reshape(steps * num_streams, -1)
-        loss, dh = self.output.loss_and_gradient(h, targets, 1.0 / max(1, num_events), workspace)
-        add_activation_gradient(dh, h, self.config["activation_penalty"], workspace)
+        factor = batch.share / max(1, num_events)  # a token of a short chunk is worth as much as any other
+        loss, dh = self.output.loss_and_gradient(h, targets, factor, workspace)
+        add_activation_gradient(dh, h, self.config["activation_penalty"] * batch.share, workspace)
         dh = self.output_dropout.backward(dh.reshape(steps, -1), workspace).reshape(hidden.shape)
-        add_temporal_gradient(dh, hidden, batch.resets, self.config["temporal_penalty"], workspace)
+        add_temporal_gradient(dh, hidden, batch.resets, self.config["temporal_penalty"] * batch.share, workspace)
         self._backward(dh, workspace)
         workspace.workers.finish()
         return loss, num_events
