@@ -1,4 +1,4 @@
-"""Large corpora on one machine: the speed of `fastlm prepare`, and the memory that training takes.
+"""Large corpora and vocabularies on one machine: the speed of `fastlm prepare`, memory, and output layers.
 
 Parts are functions of the options in files of their own, each of which prints its table; the names below choose them.
 """
@@ -6,12 +6,16 @@ Parts are functions of the options in files of their own, each of which prints i
 import argparse
 from collections.abc import Callable
 
+import large_outputs
 import memory
 import preparing
 
 PARTS: dict[str, Callable[[argparse.Namespace], object]] = {
     "prepare": preparing.print_rates,
     "memory": memory.print_growth,
+    "samples": large_outputs.print_samples,
+    "prose": large_outputs.print_prose,
+    "penn": large_outputs.print_penn,
 }
 
 

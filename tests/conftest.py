@@ -1,5 +1,6 @@
 """What several test files need: small texts of our own, and threads that share little work or none."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,9 @@ from threadpoolctl import threadpool_limits
 from fastlm.nn import products
 from fastlm.nn.outputs import softmax
 from fastlm.nn.parallel import Workers
+
+# Processes that tests start take the installed package, also from a checkout, whose folder holds the sources.
+os.environ["PYTHONSAFEPATH"] = "1"
 
 ENGLISH = """\
 the cat sat on the mat

@@ -235,6 +235,82 @@ def _events(targets: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return events, targets[events]
 
 
+def class_log_probs(
+    hidden: Array, classes: ArrayLike, class_weight: Array, class_bias: Array, weight: Array, bias: Array
+) -> Array:
+    """Return log P(class | h) + log P(word | class, h), (N, V), for words of these `classes` (V,) (Goodman 2001)."""
+    classes = np.asarray(classes)
+    log_probs = log_softmax(linear_forward(hidden, class_weight, class_bias))[:, classes]
+    for k in np.unique(classes):
+        words = classes == k
+        log_probs[:, words] += log_softmax(linear_forward(hidden, weight[words], bias[words]))
+    return log_probs
+
+
+def adaptive_log_probs(
+    hidden: Array, head_weight: Array, head_bias: Array, tails: Sequence[tuple[Array, Array, Array]]
+) -> Array:
+    """Return log-probabilities (N, V) of words by frequency, under an adaptive softmax (Grave et al. 2017).
+
+    The last rows of the head are the tails, each of which is (projection, weight, bias).
+    """
+    head = log_softmax(linear_forward(hidden, head_weight, head_bias))
+    first = head.shape[1] - len(tails)
+    parts = [head[:, :first]]
+    for i, (projection, weight, bias) in enumerate(tails):
+        within = log_softmax(linear_forward(linear_forward(hidden, projection), weight, bias))
+        parts.append(head[:, [first + i]] + within)
+    return np.concatenate(parts, axis=1)
+
+
+def sampled_softmax_loss(
+    hidden: Array,
+    targets: ArrayLike,
+    weight: Array,
+    bias: Array,
+    samples: Sequence[int],
+    inclusion: Array,
+    penalty: float = 0.0,
+) -> float:
+    """Return the cross-entropy among the target and the samples (Jean et al. 2015), summed.
+
+    Every word's logit is corrected by -log of its probability to be among the samples, `inclusion` (V,). The penalty is
+    on the squared logarithm of Z (Devlin et al. 2014), of which exp(logit) / inclusion over the samples, and exp(logit)
+    of the target, which is always there, are an unbiased estimate (Bengio & Senecal 2008).
+    """
+    loss = 0.0
+    for i, target in zip(*_events(targets), strict=True):
+        logits = linear_forward(hidden[i], weight, bias)
+        others = [word for word in samples if word != target]
+        corrected = logits - np.log(inclusion)
+        loss -= log_softmax(corrected[[target, *others]])[0]
+        estimate = np.exp(logits[target]) + (np.exp(logits[others]) / inclusion[others]).sum()
+        loss += penalty * np.log(estimate) ** 2
+    return float(loss)
+
+
+def nce_loss(
+    hidden: Array,
+    targets: ArrayLike,
+    weight: Array,
+    bias: Array,
+    samples: Sequence[int],
+    draws: Sequence[float],
+    expected: Array,
+) -> float:
+    """Noise-contrastive estimation (Gutmann & Hyvarinen 2010; Mnih & Teh 2012), summed over the events.
+
+    ``-log s(x_w) - sum over the noise of log s(-x_v)``, with ``x_v = logit_v - log(K q(v))`` and Z taken as 1;
+    `expected` (V,) is K q, and a sample stands for so many `draws` of the noise.
+    """
+    loss = 0.0
+    for i, target in zip(*_events(targets), strict=True):
+        x = linear_forward(hidden[i], weight, bias) - np.log(expected)
+        loss += np.log1p(np.exp(-x[target]))
+        loss += sum(number * np.log1p(np.exp(x[word])) for word, number in zip(samples, draws, strict=True))
+    return float(loss)
+
+
 # Models
 
 
@@ -325,23 +401,42 @@ def rnnlm_log_probs(
 
 # Optimizers: the value after one step for each of the gradients, which may be dense or sparse, also by turns.
 # They are lazy: a row's state changes only in the steps that have a gradient for it. A row that is touched with
-# a gradient of zero counts as touched. `learning_rate` is one number, or one for each step.
+# a gradient of zero counts as touched. `learning_rate` is one number, or one for each step. `weight_decay` shrinks the
+# rows of a matrix that a step touches, before it does anything else (Loshchilov & Hutter 2019).
 
 
-def sgd(value: Array, gradients: Iterable[Gradient], learning_rate: float | Sequence[float]) -> Array:
+def sgd(
+    value: Array, gradients: Iterable[Gradient], learning_rate: float | Sequence[float], *, weight_decay: float = 0.0
+) -> Array:
     """``value -= learning_rate * gradient``."""
     value = value.copy()
     for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        _shrink(value, rows, rate * weight_decay)
         value[rows] -= rate * gradient
     return value
 
 
+def averaged_sgd(
+    value: Array, gradients: Sequence[Gradient], learning_rate: Sequence[float], *, weight_decay: float = 0.0
+) -> Array:
+    """Return the mean of the values that `sgd` has after each of the steps (Polyak & Juditsky 1992)."""
+    ends = range(1, len(gradients) + 1)
+    values = [sgd(value, gradients[:end], learning_rate[:end], weight_decay=weight_decay) for end in ends]
+    return np.mean(values, axis=0)
+
+
 def momentum(
-    value: Array, gradients: Iterable[Gradient], learning_rate: float | Sequence[float], *, momentum: float = 0.9
+    value: Array,
+    gradients: Iterable[Gradient],
+    learning_rate: float | Sequence[float],
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
 ) -> Array:
     """SGD with Polyak's momentum: ``velocity = momentum * velocity + gradient``, ``value -= rate * velocity``."""
     value, velocity = value.copy(), np.zeros_like(value)
     for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        _shrink(value, rows, rate * weight_decay)
         velocity[rows] = momentum * velocity[rows] + gradient
         value[rows] -= rate * velocity[rows]
     return value
@@ -354,10 +449,12 @@ def adagrad(
     *,
     epsilon: float = 1e-10,
     initial: float = 0.0,
+    weight_decay: float = 0.0,
 ) -> Array:
     """Adagrad (Duchi, Hazan & Singer 2011): ``value -= rate * gradient / (sqrt(sum of squares) + epsilon)``."""
     value, squares = value.copy(), np.full_like(value, initial)
     for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        _shrink(value, rows, rate * weight_decay)
         squares[rows] += gradient**2
         value[rows] -= rate * gradient / (np.sqrt(squares[rows]) + epsilon)
     return value
@@ -371,10 +468,12 @@ def adam(
     beta1: float = 0.9,
     beta2: float = 0.999,
     epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> Array:
     """Adam (Kingma & Ba 2015, algorithm 1); the bias correction counts all steps, also for rows touched in few."""
     value, mean, square = value.copy(), np.zeros_like(value), np.zeros_like(value)
     for step, (rate, (rows, gradient)) in enumerate(_steps(gradients, learning_rate), start=1):
+        _shrink(value, rows, rate * weight_decay)
         mean[rows] = beta1 * mean[rows] + (1 - beta1) * gradient
         square[rows] = beta2 * square[rows] + (1 - beta2) * gradient**2
         corrected_mean = mean[rows] / (1 - beta1**step)
@@ -401,6 +500,11 @@ def _steps(
     gradients = list(gradients)
     rates = np.broadcast_to(learning_rate, len(gradients))
     return zip(rates, map(_rows, gradients), strict=True)
+
+
+def _shrink(value: Array, rows: slice | NDArray[np.integer], share: float) -> None:
+    if value.ndim > 1:
+        value[rows] *= 1 - share
 
 
 def _rows(gradient: Gradient) -> tuple[slice | NDArray[np.integer], Array]:

@@ -49,7 +49,8 @@ def test_sources_without_compiled_modules_say_what_to_do(tmp_path: Path, code: s
         Path(fastlm.__file__).parent, tmp_path / "fastlm", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
     assert "looks like a source checkout: install it with 'pip install .'" in done.stderr.splitlines()[-1]
 

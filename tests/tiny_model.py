@@ -19,6 +19,7 @@ class TinyModel:
     """P(x | a, b) = softmax(near[b] + far[a])[x], for a text that goes on with a, b, x."""
 
     architecture = "tiny"
+    self_normalised = False
 
     def __init__(self, context="sentence", *, words=WORDS, tokenizer="whitespace", seed=0):
         random = np.random.default_rng(seed)
@@ -74,8 +75,10 @@ class TinyModel:
         for parity in (1, 0):  # in another order than that of the text
             yield np.arange(parity, len(log_probs), 2), log_probs[parity::2]
 
-    def evaluate(self, corpus, *, num_streams=16, threads=None, progress=False):
-        return evaluation.evaluate(self, corpus, num_streams=num_streams, progress=progress)
+    def evaluate(self, corpus, *, num_streams=16, threads=None, progress=False, normalised=True):
+        return evaluation.evaluate(
+            self, corpus, num_streams=num_streams, progress=progress, normalised=normalised, measure_norms=True
+        )
 
     def text_log_probs(self, lines):
         """Score lines of words by the definition, as an oracle for what goes through ids and batches."""

@@ -10,7 +10,7 @@ Group = argparse._ArgumentGroup
 
 # Options that were not given are not passed on, so that all other defaults are those of the library.
 MODEL_OPTIONS = (
-    *("context_size", "embedding_dim", "hidden_size", "cell", "num_layers", "direct", "tied", "residual", "context"),
+    *("context_size", "embedding_dim", "hidden_size", "cell", "num_layers", "direct", "residual", "context"),
     *("dropout", "embedding_dropout", "hidden_dropout", "output_dropout", "word_dropout", "recurrent_dropout"),
     *("activation_penalty", "temporal_penalty", "seed"),
 )
@@ -61,7 +61,6 @@ def _add_sizes(group: Group, *, embedding_dim: int, hidden_size: int, context: s
         "--embedding-dim", metavar="N", type=whole_number(1), help=f"length of a word's vector ({embedding_dim})"
     )
     group.add_argument("--hidden-size", metavar="N", type=whole_number(1), help=f"hidden units ({hidden_size})")
-    group.add_argument("--tied", action="store_true", help="take the word vectors for the output's table as well")
     group.add_argument(
         "--context",
         choices=("sentence", "continuous"),

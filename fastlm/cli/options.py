@@ -18,6 +18,7 @@ __all__ = [
     "non_negative_float",
     "positive_duration",
     "positive_float",
+    "rising_numbers",
     "share",
     "text",
     "tokenizer",
@@ -106,6 +107,17 @@ def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], in
         return number
 
     return convert
+
+
+def rising_numbers(value: str) -> list[int]:
+    """Convert whole numbers above 0 with commas between, each larger than the one before."""
+    try:
+        numbers = [int(number) for number in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 1 or sorted(set(numbers)) != numbers:
+        raise argparse.ArgumentTypeError(f"expected rising whole numbers above 0, like 2000,10000, got {value!r}")
+    return numbers
 
 
 def non_negative_float(value: str) -> float:

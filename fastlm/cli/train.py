@@ -9,13 +9,13 @@ from fastlm.cli.corpora import check_files, read_texts
 from fastlm.cli.model_options import MODEL_OPTIONS
 from fastlm.cli.options import check_text_options, given, given_text_options
 from fastlm.cli.output import print_json, teller
+from fastlm.cli.output_layer import check_output_layer, chosen_output_layer, with_counts
 from fastlm.cli.termination import Terminated, termination
 from fastlm.cli.train_options import add_kinds
 
 if TYPE_CHECKING:
     from fastlm.models import NeuralModel
     from fastlm.text.corpus import Corpus
-    from fastlm.text.vocabulary import Vocabulary
     from fastlm.training.history import Epoch, History
 
 __all__ = ["add_parser"]
@@ -53,7 +53,7 @@ def train(options: argparse.Namespace) -> None:
     with termination():
         initial = None if options.init is None else _load_initial(options)
         text, valid = read_texts(options, say, None if initial is None else initial.vocabulary)
-        model = initial or _make_model(options, text.vocabulary)
+        model = initial or _make_model(options, text)
         arrays = model.parameters.values()
         say(
             f"{options.architecture}: {sum(array.size for array in arrays):,} parameters, "
@@ -100,6 +100,7 @@ def _check_call(options: argparse.Namespace) -> None:
             options.wrong_call(
                 f"argument --{name.replace('_', '-')}: where are the checkpoints? give --checkpoint DIRECTORY"
             )
+    check_output_layer(options)
     if "valid_tokens" in options and options.valid is None:
         options.wrong_call("argument --valid-tokens: there is no validation text; give --valid FILE")
     if "momentum" in options and getattr(options, "optimizer", "") != "sgd":
@@ -125,7 +126,7 @@ def _load_initial(options: argparse.Namespace) -> "NeuralModel":
     from fastlm.models import NeuralModel, load
 
     model = load(options.init)
-    asked = {"architecture": options.architecture} | given(options, MODEL_OPTIONS)
+    asked = {"architecture": options.architecture} | _model_arguments(options)
     asked.pop("seed", None)  # the text has an order and dropout has masks, also when no parameter is drawn
     for name, value in asked.items():
         found = {"architecture": model.architecture, **model.config}.get(name)
@@ -138,10 +139,16 @@ def _load_initial(options: argparse.Namespace) -> "NeuralModel":
     return model
 
 
-def _make_model(options: argparse.Namespace, vocabulary: "Vocabulary") -> "NeuralModel":
+def _make_model(options: argparse.Namespace, text: "Corpus") -> "NeuralModel":
     from fastlm.models import NETWORKS
 
-    return NETWORKS[options.architecture](vocabulary, **given(options, MODEL_OPTIONS))
+    vocabulary = with_counts(text.vocabulary, text) if "output_layer" in options else text.vocabulary
+    return NETWORKS[options.architecture](vocabulary, **_model_arguments(options))
+
+
+def _model_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Those of the model's arguments that the caller has given."""
+    return given(options, MODEL_OPTIONS) | chosen_output_layer(options)
 
 
 def _fit(

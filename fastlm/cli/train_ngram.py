@@ -29,7 +29,7 @@ def add_kind(kinds: Any) -> None:
         help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus",
     )
     parser.add_argument("--valid", metavar="FILE", default=None, help="text, or corpus, to measure the model on")
-    parser.add_argument("-o", "--output", metavar="MODEL", required=True, help="the model file to write")
+    parser.add_argument("-o", "--model", dest="output", metavar="MODEL", required=True, help="the model file to write")
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")
     add_text_options(parser.add_argument_group("text"))

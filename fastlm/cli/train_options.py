@@ -14,6 +14,7 @@ from fastlm.cli.options import (
     share,
     whole_number,
 )
+from fastlm.cli.output_layer import add_output_layer
 
 __all__ = ["add_kinds"]
 
@@ -33,12 +34,14 @@ def add_kinds(kinds: Parsers, run: Verb) -> None:
 def _add_nnlm(kinds: Parsers, run: Verb) -> None:
     parser = _add_kind(kinds, run, "nnlm", "a network over the last few words (Bengio et al. 2003)")
     add_nnlm_options(parser)
+    add_output_layer(parser)
     _add_training_options(parser, "words that are learned from at a time (256)")
 
 
 def _add_rnnlm(kinds: Parsers, run: Verb) -> None:
     parser = _add_kind(kinds, run, "rnnlm", "a recurrent network (Mikolov et al. 2010)")
     add_rnnlm_options(parser)
+    add_output_layer(parser)
     training = _add_training_options(parser, "parts of the text that are read side by side (20)")
     training.add_argument(
         "--bptt-len", metavar="N", type=whole_number(1), help="steps that the gradient goes back through time (35)"
@@ -72,7 +75,7 @@ def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.Argum
     parser.add_argument(
         "--init", metavar="MODEL", default=None, help="train this model further, with its words, tokenizer and sizes"
     )
-    parser.add_argument("-o", "--output", metavar="MODEL", required=True, help="the model file to write")
+    parser.add_argument("-o", "--model", dest="output", metavar="MODEL", required=True, help="the model file to write")
     parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each epoch and every 100th step")
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+SHOWN_NUMBERS = 8  # of a list
 Verbs = Any  # argparse keeps the class of its sub-parsers to itself
 SCORE_COLUMNS = """\
 Columns, with a tab between: log-probability (nats), number of tokens (with </s>), number of unknown words, text.
@@ -69,6 +70,11 @@ def _add_evaluate(verbs: Verbs) -> None:
         help="parts of the text read side by side in continuous context; 1 gives the published kind of figure (16)",
     )
     parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
+    parser.add_argument(
+        "--unnormalised",
+        action="store_true",
+        help="take the scores of a model with output sampled or nce as they are: quick, but not quite probabilities",
+    )
 
 
 def _add_score(verbs: Verbs) -> None:
@@ -127,7 +133,13 @@ def evaluate(options: argparse.Namespace) -> None:
     """Print the perplexity report of a text."""
     model = _load(options)
     corpus = read_text(options.file, model.vocabulary, options.errors)
-    report = model.evaluate(corpus, num_streams=options.num_streams, threads=options.threads, progress=True)
+    report = model.evaluate(
+        corpus,
+        num_streams=options.num_streams,
+        threads=options.threads,
+        progress=True,
+        normalised=not options.unnormalised,
+    )
     if options.json:
         print_json(report.to_dict())
     else:
@@ -273,4 +285,7 @@ def _file_facts(options: argparse.Namespace, vocabulary: "Vocabulary") -> dict[s
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(number, int) for number in value):
+        shown = [_cell(number) for number in value]
+        return " ".join(shown if len(shown) <= SHOWN_NUMBERS else [*shown[:SHOWN_NUMBERS], f"… ({len(shown)} in all)"])
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

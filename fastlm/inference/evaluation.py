@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import FastLMError
 from fastlm.inference.arguments import check_vocabulary, whole_number
@@ -15,6 +16,7 @@ from fastlm.text.corpus import Corpus
 
 __all__ = ["Report", "check_no_nan", "evaluate", "perplexity"]
 
+MOST_THOUSANDTHS = 50_000  # of |log Z|, that are told apart
 SHORTEST_STREAM = 128  # tokens; a stream begins without history, so that shorter ones would cost perplexity
 
 
@@ -71,6 +73,10 @@ class Report:
         history: one gives the published kind of figure. None where it does not matter.
     normalised : bool
         Whether the probabilities are exact, summing to one over the vocabulary.
+    log_norm_mean, log_norm_99 : float or None
+        For a model that has learned to do without normalisation, how near it came: of the logarithm of the sum over
+        the vocabulary before normalisation, its absolute value, the mean over the tokens, and what 99 % of them do not
+        exceed, to a thousandth. None for other models, and where nothing was normalised.
     """
 
     num_tokens: int
@@ -88,6 +94,8 @@ class Report:
     context: str
     num_streams: int | None
     normalised: bool = True
+    log_norm_mean: float | None = None
+    log_norm_99: float | None = None
 
     @property
     def loss(self) -> float:
@@ -172,7 +180,11 @@ class Report:
             context_note = "across sentences, the whole text in one stream"
         else:
             context_note = f"across sentences, the text in {self.num_streams} streams, each begun without history"
-        scores = ("exact", "sum to one") if self.normalised else ("approximate", "do not quite sum to one")
+        scores = ("exact", "sum to one") if self.normalised else ("approximate", "not normalised: sum to nearly one")
+        norms = []
+        if self.log_norm_mean is not None:
+            note = f"mean, before normalisation; up to {self.log_norm_99:.3f} for 99 % of the tokens"
+            norms = [("|log Z|", f"{self.log_norm_mean:.3f}", note)]
         return [
             ("tokens", f"{self.num_tokens:,}", "words and </s>"),
             ("sentences", f"{self.num_sentences:,}", self._left_out()),
@@ -180,11 +192,42 @@ class Report:
             ("unknown words", f"{self.num_unknown:,}", f"{share:.2f} % of the words"),
             ("context", self.context, context_note),
             ("probabilities", scores[0], f"{scores[1]} over a vocabulary of {self.vocab_size:,}"),
+            *norms,
         ]
 
 
+class _LogNorms:
+    """The distribution of |log Z|, counted in thousandths, so that memory does not grow with the text."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(MOST_THOUSANDTHS + 1, np.int64)
+        self._sum = 0.0
+
+    def add(self, log_norms: NDArray[np.floating[Any]]) -> None:
+        sizes = np.abs(log_norms)
+        self._sum += float(sizes.sum(dtype=np.float64))
+        thousandths = np.minimum(np.ceil(1000 * sizes), MOST_THOUSANDTHS).astype(np.int64)
+        self._counts += np.bincount(thousandths, minlength=len(self._counts))
+
+    @property
+    def mean(self) -> float:
+        return self._sum / int(self._counts.sum())
+
+    def quantile(self, share: float) -> float:
+        """Return what this share of the tokens does not exceed."""
+        enough = np.cumsum(self._counts) >= share * self._counts.sum()
+        return float(np.argmax(enough)) / 1000
+
+
 def evaluate(
-    model: Model, corpus: Corpus, *, num_streams: int = 16, workers: Any = None, progress: bool = False
+    model: Model,
+    corpus: Corpus,
+    *,
+    num_streams: int = 16,
+    workers: Any = None,
+    progress: bool = False,
+    normalised: bool = True,
+    measure_norms: bool = False,
 ) -> Report:
     """Measure how well a model predicts a corpus.
 
@@ -202,6 +245,11 @@ def evaluate(
         Threads that share the work (`fastlm.nn.parallel.Workers`).
     progress
         Show how far it has come, on standard error.
+    normalised
+        False takes a model's scores as they are before normalisation, which is quick with a large vocabulary; only
+        for a model that has learned to do without (`self_normalised`).
+    measure_norms
+        Whether to find out, for the report, how near such a model has come to that.
 
     Returns
     -------
@@ -211,7 +259,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the corpus was made with another vocabulary than the model's, or `num_streams` is no positive number.
+        If the corpus was made with another vocabulary than the model's, `num_streams` is no positive number, or
+        `normalised` is False and the model not self-normalised.
 
     Examples
     --------
@@ -224,10 +273,22 @@ def evaluate(
     """
     check_vocabulary(corpus, model.vocabulary)
     num_streams = _fitting_streams(whole_number("num_streams", num_streams, minimum=1), model.context, corpus)
+    if not normalised and not model.self_normalised:
+        raise ValueError(
+            "the model's scores are probabilities only when they are normalised; leave out normalised=False "
+            "(--unnormalised): only models with output 'sampled' or 'nce' can do without"
+        )
     log_prob = log_prob_without_unknown = 0.0
     num_ends = 0
+    blocks = model.log_prob_blocks if normalised else model.score_blocks
+    log_norms = _LogNorms() if normalised and measure_norms and model.self_normalised else None
+    scores = repeat(None) if log_norms is None else model.score_blocks(corpus, num_streams=num_streams, workers=workers)
     with Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown:
-        for positions, block in model.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+        for (positions, block), scored in zip(
+            blocks(corpus, num_streams=num_streams, workers=workers), scores, strict=False
+        ):
+            if log_norms is not None and scored is not None:
+                log_norms.add(scored[1] - block)
             ids = corpus.ids[positions]
             log_prob += float(block.sum(dtype=np.float64))
             log_prob_without_unknown += float(block.sum(dtype=np.float64, where=ids != model.vocabulary.unknown_id))
@@ -250,6 +311,9 @@ def evaluate(
         vocab_size=len(model.vocabulary),
         context=model.context,
         num_streams=num_streams if model.carries_state else None,
+        normalised=normalised,
+        log_norm_mean=None if log_norms is None else log_norms.mean,
+        log_norm_99=None if log_norms is None else log_norms.quantile(0.99),
     )
 
 

@@ -42,6 +42,10 @@ class Model(Protocol):
         """Whether the model remembers all of a continuous text, so that cutting it into streams costs memory."""
 
     @property
+    def self_normalised(self) -> bool:
+        """Whether the model's scores are nearly log-probabilities before they are normalised; see `score_blocks`."""
+
+    @property
     def embeddings(self) -> NDArray[np.floating[Any]]:
         """The table of word vectors, shape (V + 1, D); the last row is `<s>`."""
 
@@ -97,4 +101,12 @@ class Model(Protocol):
         ------
         tuple
             Positions of tokens in the corpus, and their log-probabilities as `token_log_probs` gives them.
+        """
+
+    def score_blocks(
+        self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `log_prob_blocks` does, but before it is normalised: quick with many words, and not exact.
+
+        The same pieces in the same order. Only a model that is `self_normalised` has such scores.
         """

@@ -13,8 +13,14 @@ looks things up in.
 from fastlm.errors import compiled_modules
 
 with compiled_modules(__name__):
+    from fastlm.kernels.class_softmax import (
+        class_forward,
+        class_forward_backward,
+        class_log_probs,
+        class_scratch_size,
+    )
     from fastlm.kernels.dropout import dropout_forward, dropout_mask, word_dropout
-    from fastlm.kernels.embedding import embedding_backward, embedding_backward_dense, embedding_forward
+    from fastlm.kernels.embedding import add_rows, embedding_backward, embedding_forward
     from fastlm.kernels.gru import gru_backward, gru_forward, gru_step
     from fastlm.kernels.linear import (
         linear_backward,
@@ -27,6 +33,13 @@ with compiled_modules(__name__):
     from fastlm.kernels.lstm import lstm_backward, lstm_forward, lstm_step
     from fastlm.kernels.matrix import PANEL_BYTES, cpu_level, pack_matrix, pack_transposed
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
+    from fastlm.kernels.sampled import (
+        nce_forward_backward,
+        sampled_backward_weight,
+        sampled_softmax_forward_backward,
+        target_logits,
+    )
+    from fastlm.kernels.sampling import alias_table, draw_rows
     from fastlm.kernels.softmax import (
         softmax_backward_weight,
         softmax_forward,
@@ -47,16 +60,22 @@ __all__ = [
     "PANEL_BYTES",
     "adagrad_update",
     "adam_update",
+    "add_rows",
+    "alias_table",
     "averaged_update",
+    "class_forward",
+    "class_forward_backward",
+    "class_log_probs",
+    "class_scratch_size",
     "cpu_level",
     "decay_update",
+    "draw_rows",
     "dropout_forward",
     "dropout_mask",
     "elman_backward",
     "elman_forward",
     "elman_step",
     "embedding_backward",
-    "embedding_backward_dense",
     "embedding_forward",
     "gru_backward",
     "gru_forward",
@@ -69,8 +88,11 @@ __all__ = [
     "lstm_forward",
     "lstm_step",
     "momentum_update",
+    "nce_forward_backward",
     "pack_matrix",
     "pack_transposed",
+    "sampled_backward_weight",
+    "sampled_softmax_forward_backward",
     "sgd_update",
     "softmax_backward_weight",
     "softmax_forward",
@@ -79,5 +101,6 @@ __all__ = [
     "squared_norm",
     "tanh_backward",
     "tanh_forward",
+    "target_logits",
     "word_dropout",
 ]

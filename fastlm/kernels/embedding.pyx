@@ -71,21 +71,22 @@ def embedding_backward(
     return count
 
 
-def embedding_backward_dense(real[:, ::1] dtable, const real[:, ::1] doutput, const int[::1] ids):
-    """Add to a dense gradient, `dtable[ids[i]] += doutput[i]`: for a table that is also the output's.
+def add_rows(real[:, ::1] output, const int[::1] ids, const real[:, ::1] rows):
+    """Add `rows[k]` to `output[ids[k]]`.
 
     Parameters
     ----------
-    dtable : (V, D), added to
-    doutput : (N, D)
-    ids : (N,) int32 in [0, V)
+    output : (N, D), added to
+    ids : (R,) int32 in [0, N)
+    rows : (R, D)
     """
-    cdef Py_ssize_t N = ids.shape[0], D = dtable.shape[1], i
-    if doutput.shape[0] != N or doutput.shape[1] != D:
+    cdef Py_ssize_t R = ids.shape[0], D = output.shape[1], k
+    if rows.shape[0] != R or rows.shape[1] != D:
         raise ValueError(
-            f"doutput has shape ({doutput.shape[0]}, {doutput.shape[1]}), expected ({N}, {D}) from ids and dtable")
-    if N == 0 or D == 0:
+            f"rows ({rows.shape[0]}, {rows.shape[1]}) does not fit {R} ids and output ({output.shape[0]}, {D}): "
+            f"expected ({R}, {D})")
+    if R == 0 or D == 0:
         return
     with nogil:
-        for i in range(N):
-            add_scaled(&dtable[ids[i], 0], <real>1.0, &doutput[i, 0], D)
+        for k in range(R):
+            add_scaled(&output[ids[k], 0], <real>1.0, &rows[k, 0], D)

@@ -18,6 +18,10 @@ cdef void pack(
     Py_ssize_t padded,
 ) noexcept nogil
 
+cdef void pack_transposed_rows(
+    real* panels, const real* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns,
+) noexcept nogil
+
 cdef void unpack_transposed(
     real* out, Py_ssize_t stride, const real* panels, Py_ssize_t depth, Py_ssize_t columns,
 ) noexcept nogil

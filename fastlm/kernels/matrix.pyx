@@ -63,6 +63,16 @@ cdef void pack(
         pack_f64(panels, right, stride, scales, depth, columns, padded)
 
 
+cdef void pack_transposed_rows(
+    real* panels, const real* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns,
+) noexcept nogil:
+    """Panels of the transpose of right (columns, depth)."""
+    if real is float:
+        pack_transposed_f32(panels, right, stride, depth, columns)
+    else:
+        pack_transposed_f64(panels, right, stride, depth, columns)
+
+
 cdef void unpack_transposed(
     real* out, Py_ssize_t stride, const real* panels, Py_ssize_t depth, Py_ssize_t columns,
 ) noexcept nogil:
@@ -104,10 +114,7 @@ def pack_transposed(real[:, :, ::1] panels, const real[:, ::1] matrix):
     if D == 0 or N == 0:
         return
     with nogil:
-        if real is float:
-            pack_transposed_f32(&panels[0, 0, 0], &matrix[0, 0], D, D, N)
-        else:
-            pack_transposed_f64(&panels[0, 0, 0], &matrix[0, 0], D, D, N)
+        pack_transposed_rows(&panels[0, 0, 0], &matrix[0, 0], D, D, N)
 
 
 cdef check_panels(const real[:, :, ::1] panels, Py_ssize_t D, Py_ssize_t N):

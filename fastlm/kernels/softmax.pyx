@@ -19,7 +19,8 @@ from fastlm.kernels.vector cimport (
 
 cdef enum:
     MOST_COLUMNS = 32  # of a panel
-    LOWEST = -1000000000  # a shift that any logit is far beyond
+
+cdef double LOWEST = -3e38  # a shift that any finite logit of a float32 is far beyond
 
 
 def softmax_forward(
@@ -44,8 +45,7 @@ def softmax_forward(
     shifts : (P, W), scratch
     """
     cdef Py_ssize_t N = targets.shape[0], P = hidden.shape[0], H = hidden.shape[1], W = hidden.shape[2]
-    cdef Py_ssize_t V = weight.shape[0], block = exps.shape[0], p, i, k, first
-    cdef real[MOST_COLUMNS] factor
+    cdef Py_ssize_t V = weight.shape[0], block = exps.shape[0]
     check_output(N, P, H, W, V, log_probs, log_norms, hidden, weight, bias)
     if block < 1 or exps.shape[1] != W or shifts.shape[0] != P or shifts.shape[1] != W:
         raise ValueError(
@@ -54,18 +54,9 @@ def softmax_forward(
     if N == 0 or V == 0 or H == 0:
         return
     with nogil:
-        begin(&log_probs[0], &log_norms[0, 0], N, P * W)
-        for i in range(P * W):
-            (&shifts[0, 0])[i] = LOWEST
-        for k in range((V + block - 1) // block):
-            first = k * block
-            for p in range(P):
-                exponentiate(
-                    &exps[0, 0], &shifts[p, 0], &log_norms[p, 0], factor, &log_probs[p * W], &hidden[p, 0, 0],
-                    &weight[first, 0], &bias[first], &targets[p * W], first, min(block, V - first), H, W,
-                    min(W, N - p * W))
-        for p in range(P):
-            normalize(&log_probs[p * W], &log_norms[p, 0], &shifts[p, 0], &targets[p * W], W, min(W, N - p * W))
+        forward(
+            &log_probs[0], &log_norms[0, 0], &hidden[0, 0, 0], &weight[0, 0], &bias[0], &targets[0], &exps[0, 0],
+            &shifts[0, 0], N, V, H, block)
 
 
 def softmax_forward_backward(
@@ -96,8 +87,7 @@ def softmax_forward_backward(
         Words taken at a time.
     """
     cdef Py_ssize_t N = targets.shape[0], P = hidden.shape[0], H = hidden.shape[1], W = hidden.shape[2]
-    cdef Py_ssize_t V = weight.shape[0], K = shifts.shape[1], p, k, i, first, size
-    cdef real[MOST_COLUMNS] scale
+    cdef Py_ssize_t V = weight.shape[0]
     check_output(N, P, H, W, V, log_probs, log_norms, hidden, weight, bias)
     check_saved(N, V, exps, shifts, log_norms, block)
     if dhidden.shape[0] != N or dhidden.shape[1] != H or not same_shape(scratch, P, H, W):
@@ -107,30 +97,9 @@ def softmax_forward_backward(
     if N == 0 or V == 0 or H == 0:
         return
     with nogil:
-        begin(&log_probs[0], &log_norms[0, 0], N, P * W)
-        for k in range(K):
-            first = k * block
-            size = min(block, V - first)
-            for p in range(P):
-                for i in range(W):
-                    shifts[p, k, i] = shifts[p, k - 1, i] if k > 0 else LOWEST
-                if exponentiate(
-                    &exps[p, first, 0], &shifts[p, k, 0], &log_norms[p, 0], scale, &log_probs[p * W],
-                    &hidden[p, 0, 0], &weight[first, 0], &bias[first], &targets[p * W], first, size, H, W,
-                    min(W, N - p * W),
-                ) and k > 0:
-                    scale_panel(&scratch[p, 0, 0], scale, H)
-                multiply(
-                    &scratch[p, 0, 0], W, &weight[first, 0], 1, H, 0, &exps[p, first, 0], H, W, size, k > 0)
-        for p in range(P):
-            for i in range(W):
-                scale[i] = <real>factor / log_norms[p, i] if p * W + i < N and targets[p * W + i] >= 0 else 0
-            scale_panel(&scratch[p, 0, 0], scale, H)
-            normalize(&log_probs[p * W], &log_norms[p, 0], &shifts[p, K - 1, 0], &targets[p * W], W, min(W, N - p * W))
-        unpack_transposed(&dhidden[0, 0], H, &scratch[0, 0, 0], H, N)
-        for i in range(N):
-            if targets[i] >= 0:
-                add_scaled(&dhidden[i, 0], -<real>factor, &weight[targets[i], 0], H)
+        forward_backward(
+            &log_probs[0], &log_norms[0, 0], &dhidden[0, 0], &exps[0, 0, 0], &shifts[0, 0, 0], &hidden[0, 0, 0],
+            &weight[0, 0], &bias[0], &targets[0], &scratch[0, 0, 0], factor, N, V, H, block)
 
 
 def softmax_backward_weight(
@@ -166,40 +135,26 @@ def softmax_backward_weight(
     accumulate : bool
     """
     cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], P = exps.shape[0], W = exps.shape[2]
-    cdef Py_ssize_t V = dweight.shape[0], K = shifts.shape[1], i, k, p, first, size
-    cdef size_t scales_size = <size_t>(P * W) * sizeof(real)
+    cdef Py_ssize_t V = dweight.shape[0], K = shifts.shape[1]
     check_saved(N, V, exps, shifts, log_norms, block)
     check_weight_arguments(N, H, V, P, W, block, dweight, dbias, targets, rows, scales, lanes)
     if squares.shape[0] != K:
         raise ValueError(f"squares has shape ({squares.shape[0]},), expected ({K},): one for each block")
     if not 0 <= start <= stop <= K:
         raise ValueError(f"start is {start} and stop is {stop}, expected 0 <= start <= stop <= {K} blocks")
-    if N == 0 or V == 0 or H == 0:
+    if V == 0 or H == 0 or start == stop:
+        return
+    if N == 0:
+        if not accumulate:
+            first, size = start * block, min(stop * block, V) - start * block
+            memset(&dweight[first, 0], 0, <size_t>(size * H) * sizeof(real))
+            memset(&dbias[first], 0, <size_t>size * sizeof(real))
+            memset(&squares[start], 0, <size_t>(stop - start) * sizeof(double))
         return
     with nogil:
-        for k in range(start, stop):
-            first = k * block
-            size = min(block, V - first)
-            for p in range(P):
-                for i in range(W):
-                    scales[1, p * W + i] = (
-                        <real>(factor * exp(shifts[p, k, i] - log_norms[p, i]))
-                        if p * W + i < N and targets[p * W + i] >= 0 else 0)
-            if memcmp(&scales[0, 0], &scales[1, 0], scales_size) != 0:  # seldom: shifts rarely change
-                memcpy(&scales[0, 0], &scales[1, 0], scales_size)
-                pack(&rows[0, 0, 0], &hidden[0, 0], H, &scales[0, 0], N, H, P * W)
-            memset(&lanes[0, 0], 0, <size_t>(size * (W // 2)) * sizeof(real))
-            for p in range(P):
-                add_weighted_panel(&lanes[0, 0], &exps[p, first, 0], &scales[0, p * W], size)
-            for i in range(size):
-                dbias[first + i] = row_sum(&lanes[i, 0], W // 2) + (dbias[first + i] if accumulate else 0)
-            multiply(
-                &dweight[first, 0], H, &exps[0, first, 0], W, 1, V * W, &rows[0, 0, 0], size, H, P * W, accumulate)
-            for i in range(N):
-                if first <= targets[i] < first + size:
-                    add_scaled(&dweight[targets[i], 0], -<real>factor, &hidden[i, 0], H)
-                    dbias[targets[i]] -= <real>factor
-            squares[k] = sum_squares(&dweight[first, 0], size * H)
+        backward_weight(
+            &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0], &hidden[0, 0],
+            &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], factor, N, V, H, block, start, stop, accumulate)
 
 
 def softmax_log_probs(
@@ -235,6 +190,99 @@ def softmax_log_probs(
             log_norm = shift + <real>log(row_sum(&scratch[0], V))
             for v in range(V):
                 log_probs[i, v] += bias[v] - log_norm
+
+
+cdef void forward(
+    real* log_probs, real* log_norms, const real* hidden, const real* weight, const real* bias, const int* targets,
+    real* exps, real* shifts, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block,
+) noexcept nogil:
+    """What `softmax_forward` does, on arrays of the same shapes; N, V and H are not 0."""
+    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, p, i, k, first
+    cdef real[MOST_COLUMNS] factor
+    begin(log_probs, log_norms, N, P * W)
+    for i in range(P * W):
+        shifts[i] = <real>LOWEST
+    for k in range((V + block - 1) // block):
+        first = k * block
+        for p in range(P):
+            exponentiate(
+                exps, shifts + p * W, log_norms + p * W, factor, log_probs + p * W, hidden + p * H * W,
+                weight + first * H, bias + first, targets + p * W, first, min(block, V - first), H, W,
+                min(W, N - p * W))
+    for p in range(P):
+        normalize(log_probs + p * W, log_norms + p * W, shifts + p * W, targets + p * W, W, min(W, N - p * W))
+
+
+cdef void forward_backward(
+    real* log_probs, real* log_norms, real* dhidden, real* exps, real* shifts, const real* hidden, const real* weight,
+    const real* bias, const int* targets, real* scratch, double factor, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H,
+    Py_ssize_t block,
+) noexcept nogil:
+    """What `softmax_forward_backward` does, on arrays of the same shapes; N, V and H are not 0."""
+    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
+    cdef Py_ssize_t p, k, i, first, size
+    cdef real* shift
+    cdef real[MOST_COLUMNS] scale
+    begin(log_probs, log_norms, N, P * W)
+    for k in range(K):
+        first = k * block
+        size = min(block, V - first)
+        for p in range(P):
+            shift = shifts + (p * K + k) * W
+            for i in range(W):
+                shift[i] = (shift - W)[i] if k > 0 else <real>LOWEST
+            if exponentiate(
+                exps + (p * V + first) * W, shift, log_norms + p * W, scale, log_probs + p * W, hidden + p * H * W,
+                weight + first * H, bias + first, targets + p * W, first, size, H, W, min(W, N - p * W),
+            ) and k > 0:
+                scale_panel(scratch + p * H * W, scale, H)
+            multiply(
+                scratch + p * H * W, W, weight + first * H, 1, H, 0, exps + (p * V + first) * W, H, W, size, k > 0)
+    for p in range(P):
+        for i in range(W):
+            scale[i] = <real>factor / log_norms[p * W + i] if p * W + i < N and targets[p * W + i] >= 0 else 0
+        scale_panel(scratch + p * H * W, scale, H)
+        normalize(
+            log_probs + p * W, log_norms + p * W, shifts + (p * K + K - 1) * W, targets + p * W, W,
+            min(W, N - p * W))
+    unpack_transposed(dhidden, H, scratch, H, N)
+    for i in range(N):
+        if targets[i] >= 0:
+            add_scaled(dhidden + i * H, -<real>factor, weight + targets[i] * H, H)
+
+
+cdef void backward_weight(
+    real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
+    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N,
+    Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
+) noexcept nogil:
+    """What `softmax_backward_weight` does, on arrays of the same shapes; N, V and H are not 0."""
+    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
+    cdef Py_ssize_t i, k, p, first, size
+    cdef real* latest = scales + P * W
+    cdef size_t scales_size = <size_t>(P * W) * sizeof(real)
+    for k in range(start, stop):
+        first = k * block
+        size = min(block, V - first)
+        for p in range(P):
+            for i in range(W):
+                latest[p * W + i] = (
+                    <real>(factor * exp(shifts[(p * K + k) * W + i] - log_norms[p * W + i]))
+                    if p * W + i < N and targets[p * W + i] >= 0 else 0)
+        if memcmp(scales, latest, scales_size) != 0:  # seldom: shifts rarely change
+            memcpy(scales, latest, scales_size)
+            pack(rows, hidden, H, scales, N, H, P * W)
+        memset(lanes, 0, <size_t>(size * (W // 2)) * sizeof(real))
+        for p in range(P):
+            add_weighted_panel(lanes, exps + (p * V + first) * W, scales + p * W, size)
+        for i in range(size):
+            dbias[first + i] = row_sum(lanes + i * (W // 2), W // 2) + (dbias[first + i] if accumulate else 0)
+        multiply(dweight + first * H, H, exps + first * W, W, 1, V * W, rows, size, H, P * W, accumulate)
+        for i in range(N):
+            if first <= targets[i] < first + size:
+                add_scaled(dweight + targets[i] * H, -<real>factor, hidden + i * H, H)
+                dbias[targets[i]] -= <real>factor
+        squares[k] = sum_squares(dweight + first * H, size * H)
 
 
 cdef inline void begin(real* log_probs, real* sums, Py_ssize_t N, Py_ssize_t columns) noexcept nogil:

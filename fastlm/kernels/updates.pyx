@@ -3,6 +3,7 @@
 A dense gradient is one whose row k belongs to row k of the parameter; a sparse one names its rows. Both come in
 as (gradient, rows), with `rows` counting 0, 1, 2 … for a dense one, so that there is one form of each step. State
 is touched only in the rows named: momentum and moments of a row that has no gradient stay as they are ("lazy").
+Rows that follow each other are taken as one: a call for each would cost more than the arithmetic of a narrow row.
 
 In all of them `scale` multiplies the gradient first: it is how clipping at a global norm is applied without a
 pass of its own.
@@ -44,13 +45,15 @@ def sgd_update(
     gradient : (R, D)
     rows : (R,) int32, distinct
     """
-    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i
+    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i = 0, size
     check_rows(value, gradient, rows)
     if D == 0:
         return
     with nogil:
-        for i in range(R):
-            add_scaled(&value[rows[i], 0], <real>(-learning_rate * scale), &gradient[i, 0], D)
+        while i < R:
+            size = run_length(rows, i)
+            add_scaled(&value[rows[i], 0], <real>(-learning_rate * scale), &gradient[i, 0], size * D)
+            i += size
 
 
 def averaged_update(
@@ -93,7 +96,7 @@ def decay_update(real[:, ::1] value, const int[::1] rows, double factor):
         return
     with nogil:
         for i in range(R):
-            scale_row(&value[rows[i], 0], factor, D)
+            scale_row(&value[rows[i], 0], <real>factor, D)
 
 
 def momentum_update(
@@ -108,15 +111,17 @@ def momentum_update(
     gradient : (R, D)
     rows : (R,) int32, distinct
     """
-    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i
+    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i = 0, size
     check_rows(value, gradient, rows)
     check_state(value, velocity)
     if D == 0:
         return
     with nogil:
-        for i in range(R):
+        while i < R:
+            size = run_length(rows, i)
             momentum_step(
-                &value[rows[i], 0], &velocity[rows[i], 0], &gradient[i, 0], scale, learning_rate, momentum, D)
+                &value[rows[i], 0], &velocity[rows[i], 0], &gradient[i, 0], scale, learning_rate, momentum, size * D)
+            i += size
 
 
 def adagrad_update(
@@ -131,15 +136,17 @@ def adagrad_update(
     gradient : (R, D)
     rows : (R,) int32, distinct
     """
-    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i
+    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i = 0, size
     check_rows(value, gradient, rows)
     check_state(value, squares)
     if D == 0:
         return
     with nogil:
-        for i in range(R):
+        while i < R:
+            size = run_length(rows, i)
             adagrad_step(
-                &value[rows[i], 0], &squares[rows[i], 0], &gradient[i, 0], scale, learning_rate, epsilon, D)
+                &value[rows[i], 0], &squares[rows[i], 0], &gradient[i, 0], scale, learning_rate, epsilon, size * D)
+            i += size
 
 
 def adam_update(
@@ -157,7 +164,7 @@ def adam_update(
     step : int
         1 at the first step.
     """
-    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i
+    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i = 0, size
     cdef double rate, correction
     check_rows(value, gradient, rows)
     check_state(value, mean)
@@ -169,10 +176,20 @@ def adam_update(
     with nogil:
         rate = learning_rate / (1 - beta1 ** step)
         correction = 1 - beta2 ** step
-        for i in range(R):
+        while i < R:
+            size = run_length(rows, i)
             adam_step(
                 &value[rows[i], 0], &mean[rows[i], 0], &square[rows[i], 0], &gradient[i, 0], scale, rate, beta1,
-                beta2, correction, epsilon, D)
+                beta2, correction, epsilon, size * D)
+            i += size
+
+
+cdef inline Py_ssize_t run_length(const int[::1] rows, Py_ssize_t first) noexcept nogil:
+    """How many rows from this one on follow each other."""
+    cdef Py_ssize_t last = first
+    while last + 1 < rows.shape[0] and rows[last + 1] == rows[last] + 1:
+        last += 1
+    return last + 1 - first
 
 
 cdef check_rows(const real[:, ::1] value, const real[:, ::1] gradient, const int[::1] rows):

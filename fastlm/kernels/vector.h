@@ -93,6 +93,7 @@ FASTLM_INLINE double sigmoid_f64(double x)
 #define REAL_TANH tanh_f32
 #define REAL_SIGMOID sigmoid_f32
 #define REAL_SQRT sqrtf
+#define REAL_ABS fabsf
 #include "vector_rows.h"
 #include "gates_rows.h"
 #undef REAL
@@ -101,6 +102,7 @@ FASTLM_INLINE double sigmoid_f64(double x)
 #undef REAL_TANH
 #undef REAL_SIGMOID
 #undef REAL_SQRT
+#undef REAL_ABS
 
 /* float64 is there for tight gradient checks, so it takes the exactness of libm and not its own speed. */
 #define REAL double
@@ -109,6 +111,7 @@ FASTLM_INLINE double sigmoid_f64(double x)
 #define REAL_TANH tanh
 #define REAL_SIGMOID sigmoid_f64
 #define REAL_SQRT sqrt
+#define REAL_ABS fabs
 #include "vector_rows.h"
 #include "gates_rows.h"
 #undef REAL
@@ -117,5 +120,6 @@ FASTLM_INLINE double sigmoid_f64(double x)
 #undef REAL_TANH
 #undef REAL_SIGMOID
 #undef REAL_SQRT
+#undef REAL_ABS
 
 #endif

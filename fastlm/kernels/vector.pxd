@@ -22,6 +22,12 @@ cdef extern from "vector.h" nogil:
     double max_biased_f64(const double* x, const double* bias, Py_ssize_t n) noexcept
     void exp_biased_f32(float* y, const float* x, const float* bias, float shift, Py_ssize_t n) noexcept
     void exp_biased_f64(double* y, const double* x, const double* bias, double shift, Py_ssize_t n) noexcept
+    void logistic_weighted_f32(
+        float* y, const float* x, const float* bias, const float* weight, float scale, Py_ssize_t n) noexcept
+    void logistic_weighted_f64(
+        double* y, const double* x, const double* bias, const double* weight, double scale, Py_ssize_t n) noexcept
+    void scale_row_f32(float* x, float scale, Py_ssize_t n) noexcept
+    void scale_row_f64(double* x, double scale, Py_ssize_t n) noexcept
     float sum_f32(const float* x, Py_ssize_t n) noexcept
     double sum_f64(const double* x, Py_ssize_t n) noexcept
     void tanh_rows_f32(float* x, Py_ssize_t n) noexcept
@@ -54,8 +60,6 @@ cdef extern from "vector.h" nogil:
     void adam_step_f64(
         double* x, double* mean, double* square, const double* gradient, double scale, double rate, double beta1,
         double beta2, double correction, double epsilon, Py_ssize_t n) noexcept
-    void scale_row_f32(float* x, float factor, Py_ssize_t n) noexcept
-    void scale_row_f64(double* x, double factor, Py_ssize_t n) noexcept
     void averaged_step_f32(
         float* x, float* sums, const float* gradient, float rate, float decay, float weight, Py_ssize_t n) noexcept
     void averaged_step_f64(
@@ -105,6 +109,22 @@ cdef inline void exp_biased(real* y, const real* x, const real* bias, real shift
         exp_biased_f32(y, x, bias, shift, n)
     else:
         exp_biased_f64(y, x, bias, shift, n)
+
+
+cdef inline void logistic_weighted(
+    real* y, const real* x, const real* bias, const real* weight, real scale, Py_ssize_t n
+) noexcept nogil:
+    if real is float:
+        logistic_weighted_f32(y, x, bias, weight, scale, n)
+    else:
+        logistic_weighted_f64(y, x, bias, weight, scale, n)
+
+
+cdef inline void scale_row(real* x, real scale, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        scale_row_f32(x, scale, n)
+    else:
+        scale_row_f64(x, scale, n)
 
 
 cdef inline real row_sum(const real* x, Py_ssize_t n) noexcept nogil:
@@ -179,13 +199,6 @@ cdef inline void adam_step(
             <float>epsilon, n)
     else:
         adam_step_f64(x, mean, square, gradient, scale, rate, beta1, beta2, correction, epsilon, n)
-
-
-cdef inline void scale_row(real* x, double factor, Py_ssize_t n) noexcept nogil:
-    if real is float:
-        scale_row_f32(x, <float>factor, n)
-    else:
-        scale_row_f64(x, factor, n)
 
 
 cdef inline void averaged_step(

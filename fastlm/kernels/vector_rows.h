@@ -111,6 +111,27 @@ static void NAMED(exp_biased)(REAL *y, const REAL *x, const REAL *bias, REAL shi
         y[i] = REAL_EXP(x[i] + bias[i] - shift);
 }
 
+/* y[i] = scale weight[i] s(x[i] + bias[i]) for the logistic function s(x) = 1 / (1 + exp(-x)); y may be x. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(logistic_weighted)(REAL *y, const REAL *x, const REAL *bias, const REAL *weight, REAL scale,
+                                     ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        REAL value = x[i] + bias[i];
+        REAL small = REAL_EXP(-REAL_ABS(value));
+        REAL larger = scale * weight[i] / (1 + small);
+        y[i] = value < 0 ? small * larger : larger;
+    }
+}
+
+/* x[i] *= scale. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(scale_row)(REAL *restrict x, REAL scale, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        x[i] *= scale;
+}
+
 /* x[i] = tanh(x[i]). */
 FASTLM_CLONES FASTLM_UNUSED
 static void NAMED(tanh_rows)(REAL *restrict x, ptrdiff_t n)
@@ -210,14 +231,6 @@ static void NAMED(adam_step)(REAL *restrict x, REAL *restrict mean, REAL *restri
         square[i] = beta2 * square[i] + (1 - beta2) * g * g;
         x[i] -= rate * mean[i] / (REAL_SQRT(square[i] * inverse) + epsilon);
     }
-}
-
-/* x *= factor. */
-FASTLM_CLONES FASTLM_UNUSED
-static void NAMED(scale_row)(REAL *restrict x, REAL factor, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i++)
-        x[i] *= factor;
 }
 
 /* d = -rate g - decay x; x += d; sums += weight d. */

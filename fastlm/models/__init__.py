@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 
 from fastlm.errors import ModelFileError
 from fastlm.modelfile import read_model
-from fastlm.models.base import LanguageModel, NeuralModel
+from fastlm.models.base import LanguageModel
+from fastlm.models.neural import NeuralModel
 from fastlm.models.ngram import NGramLM
 from fastlm.models.nnlm import NNLM
 from fastlm.models.rnnlm import RNNLM

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.models.base import EVALUATION_ROWS, Batch, NeuralModel
+from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
+from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
@@ -47,9 +48,6 @@ class NNLM(NeuralModel):
     direct : bool
         Whether the embeddings are also connected to the output directly. The output's weight is then [W_y W_d],
         (V, H + n D).
-    tied : bool
-        Whether the table of the embeddings is also that of the output, W_y (Press & Wolf 2017). Where D and H differ,
-        a linear map comes between. Not with `direct`.
     dropout : float in [0, 1)
         Rate on the embeddings and on the hidden layer, in training.
     context : {"sentence", "continuous"}
@@ -60,6 +58,8 @@ class NNLM(NeuralModel):
         float64 is for checks of gradients; it is slow.
     source : ParameterSource, optional
         Parameters to take in place of random ones.
+    **output_options
+        `output` and what belongs to it: see `fastlm.models.outputs.OutputOptions`.
 
     Examples
     --------
@@ -74,7 +74,6 @@ class NNLM(NeuralModel):
 
     architecture = "nnlm"
     default_batch_size = 256
-    added_later: ClassVar = {"tied": False}
 
     def __init__(
         self,
@@ -84,25 +83,25 @@ class NNLM(NeuralModel):
         embedding_dim: int = 100,
         hidden_size: int = 200,
         direct: bool = False,
-        tied: bool = False,
         dropout: float = 0.3,
         context: str = "sentence",
         seed: int = 1,
         dtype: str = "float32",
         source: ParameterSource | None = None,
+        **output_options: Unpack[OutputOptions],
     ) -> None:
-        if tied is True and direct is True:
+        if direct is True and output_options.get("tied") is True:
             raise ValueError("tied and direct are both True, but a tied table has no room for direct connections")
         config = {
             "context_size": context_size,
             "embedding_dim": embedding_dim,
             "hidden_size": hidden_size,
             "direct": direct,
-            "tied": tied,
             "dropout": dropout,
             "context": context,
             "seed": seed,
             "dtype": dtype,
+            **checked_names(output_options),
         }
         super().__init__(vocabulary, config, source)
 
@@ -115,7 +114,7 @@ class NNLM(NeuralModel):
         self.hidden = Linear("hidden", window, config["hidden_size"], source)
         self.tanh = Tanh("tanh")
         self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
-        self.output = self._make_output(features, source)
+        self.output = make_output(config, features, self.vocabulary, source, self.embedding.weight)
         return [self.embedding, self.embedding_dropout, self.hidden, self.tanh, self.hidden_dropout, self.output]
 
     @property

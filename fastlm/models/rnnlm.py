@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.models.base import EVALUATION_ROWS, Batch, NeuralModel
+from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
+from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Embedding, Layer, WordDropout
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
@@ -63,9 +64,6 @@ class RNNLM(NeuralModel):
         Recurrent layers, one on another.
     embedding_dim, hidden_size : int
         D and H.
-    tied : bool
-        Whether the table of the embeddings is also that of the output, W_y (Press & Wolf 2017). Where D and H differ,
-        a linear map comes between.
     residual : bool
         Whether what goes into a layer is added to what comes out of it, where both have one size.
     dropout : float in [0, 1)
@@ -87,6 +85,8 @@ class RNNLM(NeuralModel):
         float64 is for checks of gradients; it is slow.
     source : ParameterSource, optional
         Parameters to take in place of random ones.
+    **output_options
+        `output` and what belongs to it: see `fastlm.models.outputs.OutputOptions`.
 
     Examples
     --------
@@ -104,7 +104,8 @@ class RNNLM(NeuralModel):
     default_bptt_len = 35
     choices: ClassVar = NeuralModel.choices | {"cell": tuple(CELLS)}
     added_later: ClassVar = {
-        **{"cell": "elman", "num_layers": 1, "tied": False, "residual": False, "word_dropout": 0.0},
+        **NeuralModel.added_later,
+        **{"cell": "elman", "num_layers": 1, "residual": False, "word_dropout": 0.0},
         **{"embedding_dropout": None, "hidden_dropout": None, "output_dropout": None, "recurrent_dropout": 0.0},
         **{"activation_penalty": 0.0, "temporal_penalty": 0.0},
     }
@@ -117,7 +118,6 @@ class RNNLM(NeuralModel):
         num_layers: int = 1,
         embedding_dim: int = 256,
         hidden_size: int = 256,
-        tied: bool = False,
         residual: bool = False,
         dropout: float = 0.35,
         embedding_dropout: float | None = None,
@@ -131,13 +131,13 @@ class RNNLM(NeuralModel):
         seed: int = 1,
         dtype: str = "float32",
         source: ParameterSource | None = None,
+        **output_options: Unpack[OutputOptions],
     ) -> None:
         config = {
             "cell": cell,
             "num_layers": num_layers,
             "embedding_dim": embedding_dim,
             "hidden_size": hidden_size,
-            "tied": tied,
             "residual": residual,
             "dropout": dropout,
             "embedding_dropout": embedding_dropout,
@@ -150,6 +150,7 @@ class RNNLM(NeuralModel):
             "context": context,
             "seed": seed,
             "dtype": dtype,
+            **checked_names(output_options),
         }
         super().__init__(vocabulary, config, source)
 
@@ -170,8 +171,14 @@ class RNNLM(NeuralModel):
             recurrent_dropout=config["recurrent_dropout"],
         )
         self.output_dropout = Dropout("hidden_dropout", self._rate("output_dropout"))  # a name that keeps old masks
-        self.output = self._make_output(config["hidden_size"], source)
+        self.output = make_output(config, config["hidden_size"], self.vocabulary, source, self.embedding.weight)
         return [self.embedding, self.recurrent, self.output]
+
+    def _rate(self, name: str) -> float:
+        """Return a rate of dropout by its name; None stands for the common rate."""
+        value: float | None = self.config[name]
+        rate: float = self.config["dropout"] if value is None else value
+        return rate
 
     @property
     def carries_state(self) -> bool:

@@ -12,7 +12,7 @@ from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSourc
 from fastlm.nn.products import affine, input_gradient, weight_gradient
 from fastlm.nn.workspace import Workspace
 
-__all__ = ["Dropout", "Embedding", "Layer", "Linear", "Tanh", "WordDropout"]
+__all__ = ["Dropout", "Embedding", "Layer", "Linear", "Tanh", "WordDropout", "add_rows", "check_ids"]
 
 
 class Layer:
@@ -33,7 +33,7 @@ class Embedding(Layer):
     """Lookup table: e = table[id], with no bias and no activation (Bengio et al. 2003).
 
     Its gradient is row-sparse: only rows that were looked up have one. Where the table is also the output's (Press &
-    Wolf 2017), the output layer has set a dense gradient before, and rows are added to that.
+    Wolf 2017), the output layer has begun the gradient, and rows are added to that.
 
     Parameters
     ----------
@@ -56,17 +56,12 @@ class Embedding(Layer):
     def backward(self, doutput: FloatArray, workspace: Workspace) -> None:
         """Set the table's gradient from that of the output (N, D), or add to it."""
         ids = workspace.saved[self.name]
-        if isinstance(self.weight.gradient, np.ndarray):
-            workspace.workers.finish()  # the output layer may still be at it
-            dtable, _ = self.weight.dense_gradient()
-            kernels.embedding_backward_dense(dtable, doutput, ids)
-            return
         num_embeddings, embedding_dim = self.weight.value.shape
         rows = workspace.array(f"{self.name}.rows", (len(ids),), np.int32)
         drows = workspace.array(f"{self.name}.drows", (len(ids), embedding_dim))
         slots = workspace.array(f"{self.name}.slots", (num_embeddings,), np.int32, fill=-1)
         count = kernels.embedding_backward(rows, drows, doutput, ids, slots)
-        self.weight.gradient = Rows(rows[:count], drows[:count])
+        add_rows(self.weight, Rows(rows[:count], drows[:count]), workspace)
 
 
 class Linear(Layer):
@@ -196,6 +191,27 @@ class WordDropout(Layer):
             ids = workspace.saved[self.name]
             kernels.word_dropout(doutput, doutput, ids, workspace.random_key(self.name), self.rate)
         return doutput
+
+
+def add_rows(parameter: Parameter, rows: Rows, workspace: Workspace) -> None:
+    """Add rows to a parameter's gradient, which another layer may have begun: one that has the same table.
+
+    Where there is none yet, they are the gradient, and may be completed until `workspace.workers.finish()` returns.
+    """
+    begun = parameter.gradient
+    if begun is None:
+        parameter.gradient = rows
+        return
+    workspace.workers.finish()  # neither need be complete before
+    parameter.gradient_squares = None
+    if not isinstance(begun, Rows):
+        kernels.add_rows(begun, rows.ids, rows.values)
+        return
+    ids, values = np.concatenate([begun.ids, rows.ids]), np.concatenate([begun.values, rows.values])
+    merged_ids, merged = np.empty_like(ids), np.empty_like(values)
+    slots = workspace.array(f"{parameter.name}.slots", (len(parameter.matrix),), np.int32, fill=-1)
+    count = kernels.embedding_backward(merged_ids, merged, values, ids, slots)
+    parameter.gradient = Rows(merged_ids[:count], merged[:count])
 
 
 def check_ids(name: str, ids: IntArray, least: int, size: int) -> None:

@@ -43,6 +43,8 @@ class Parameter:
     ----------
     gradient : array like `value`, Rows, or None
         None outside training, and where nothing has been added in this step.
+    sparse : bool
+        Whether the layer gives a row-sparse gradient; a vector then has a row for each element.
     gradient_squares : array or None
         Sums of the squares of all parts of the gradient, where the last layer that added to it has made them.
     """
@@ -51,6 +53,7 @@ class Parameter:
         self.name = name
         self.value = value
         self.gradient: FloatArray | Rows | None = None
+        self.sparse = False
         self.gradient_squares: NDArray[np.float64] | None = None
         self._buffer: FloatArray | None = None
         self._row_ids: IntArray | None = None
@@ -60,8 +63,10 @@ class Parameter:
 
     @property
     def matrix(self) -> FloatArray:
-        """The value as rows; a vector is one row."""
-        return np.atleast_2d(self.value)
+        """The value as rows; a vector is one row, or, if it is sparse, one column."""
+        if self.value.ndim == 1:
+            return self.value[:, np.newaxis] if self.sparse else self.value[np.newaxis]
+        return self.value
 
     def make_writable(self) -> None:
         """Copy the value if it is a read-only part of a file."""
@@ -94,7 +99,7 @@ class Parameter:
             return self.gradient
         if self.gradient is None:
             return Rows(np.empty(0, np.int32), np.empty((0, self.matrix.shape[1]), self.value.dtype))
-        rows = np.atleast_2d(self.gradient)
+        rows = self.gradient.reshape(self.matrix.shape)
         if self._row_ids is None:
             self._row_ids = np.arange(len(rows), dtype=np.int32)
         return Rows(self._row_ids, rows)

@@ -43,20 +43,23 @@ def packed(matrix: FloatArray, workspace: Workspace, name: str = "packed") -> Fl
     return panels
 
 
-def packed_transposed(matrix: FloatArray, workspace: Workspace) -> FloatArray:
+def packed_transposed(matrix: FloatArray, workspace: Workspace, name: str = "packed") -> FloatArray:
     """Pack the transpose of `matrix` (N, D), as `packed` does."""
     columns, depth = matrix.shape
-    panels = workspace.array("packed", packed_shape(depth, columns, matrix.dtype))
+    panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype))
     kernels.pack_transposed(panels, matrix)
     return panels
 
 
-def affine(output: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter, workspace: Workspace) -> None:
-    """Overwrite `output` (N, H) by inputs W' + b."""
+def affine(
+    output: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
+) -> None:
+    """Overwrite `output` (N, H) by inputs W' [+ b]."""
     panels = packed_transposed(weight.value, workspace)
+    added = np.zeros(output.shape[1], output.dtype) if bias is None else bias.value
 
     def rows(start: int, stop: int, worker: int) -> None:
-        kernels.linear_forward(output[start:stop], inputs[start:stop], panels, bias.value)
+        kernels.linear_forward(output[start:stop], inputs[start:stop], panels, added)
 
     workspace.workers.share(rows, len(inputs), rows_worth_a_thread(weight.value.size))
 
@@ -93,6 +96,8 @@ def weight_gradient(
         dbias, accumulate_bias = bias.dense_gradient()
         if accumulate != accumulate_bias:
             raise RuntimeError(f"{weight.name} has a gradient and {bias.name} none, or the other way round")
+    if accumulate:
+        workspace.workers.finish()  # the gradient before this one may still be read from its operand
     panels = packed(inputs, workspace, f"{weight.name}.inputs")
 
     def outputs(start: int, stop: int, worker: int) -> None:

@@ -37,7 +37,7 @@ class Order:
     Examples
     --------
     >>> Order(5, seed=(1, 1)).positions(0, 5)
-    array([2, 4, 1, 0, 3])
+    array([1, 3, 0, 4, 2])
     >>> Order(5).positions(2, 4)
     array([2, 3])
     """

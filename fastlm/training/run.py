@@ -230,7 +230,7 @@ class Run:
         loss = math.nan
         try:
             with self.signals.at_once(), self.limit.measuring("validation"):
-                report = evaluate(self.model, self.valid_part, workers=self.workers)
+                report = evaluate(self.model, self.valid_part, workers=self.workers, measure_norms=True)
                 loss = report.loss
         except FastLMError:  # no number
             pass
@@ -248,7 +248,7 @@ class Run:
         if measures_whole and self.valid is not None:
             try:
                 with self.signals.at_once():
-                    history.report = evaluate(self.model, self.valid, workers=self.workers)
+                    history.report = evaluate(self.model, self.valid, workers=self.workers, measure_norms=True)
             except Stopped:
                 history.ended = self._stopped()
         self.log.write("end", ended=history.ended, best=history.best and history.best.epoch)

@@ -10,7 +10,7 @@ from fastlm.cli.model_options import MODEL_OPTIONS, add_nnlm_options, add_rnnlm_
 from fastlm.models import NNLM, RNNLM, NeuralModel
 
 KINDS = {NNLM: add_nnlm_options, RNNLM: add_rnnlm_options}
-NO_OPTIONS = {"vocabulary", "dtype", "source", "seed"}  # the seed is an option of the training, too
+NO_OPTIONS = {"vocabulary", "dtype", "source", "seed", "output_options"}  # the seed is an option of the training, too
 
 
 def actions(kind: type[NeuralModel]) -> dict[str, argparse.Action]:

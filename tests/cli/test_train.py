@@ -17,7 +17,7 @@ from fastlm.cli import main
 from fastlm.cli.main import build_parser
 from fastlm.errors import FileError
 from fastlm.models import ARCHITECTURES
-from fastlm.training.trainer import Trainer
+from fastlm.training.trainer import OPTIMIZERS, Trainer
 
 SMALL = {
     "nnlm": ["--embedding-dim", "4", "--hidden-size", "6", "--batch-size", "16", "--threads", "1", "--epochs", "2"],
@@ -175,6 +175,7 @@ def test_options_reach_model_and_vocabulary(run, text, output):
         "context": "continuous",
         "seed": 7,
         "dtype": "float32",
+        "output": "softmax",
     }
 
 
@@ -462,7 +463,7 @@ def test_the_help_tells_the_defaults_of_the_library(kind):
     defaults = {name: p.default for signature in signatures for name, p in signature.parameters.items()}
     named = [
         *("embedding_dim", "hidden_size", "dropout", "context", "optimizer", "momentum", "schedule"),
-        *("warmup_steps", "max_grad_norm", "patience", "epochs", "seed", *(["context_size"] if kind == "nnlm" else [])),
+        *("warmup_steps", "max_grad_norm", "epochs", "seed", *(["context_size"] if kind == "nnlm" else [])),
     ]
     for name in named:
         value = defaults[name]
@@ -474,5 +475,14 @@ def test_the_help_tells_the_defaults_of_the_library(kind):
     assert helps["batch_size"].endswith(f"({trainer.batch_size})")
     if kind == "rnnlm":
         assert helps["bptt_len"].endswith(f"({trainer.bptt_len})")
-    for optimizer in ("adam", "adagrad", "sgd"):
-        assert f"{Trainer(model, optimizer=optimizer).learning_rate} for {optimizer}" in helps["learning_rate"]
+    for optimizer in OPTIMIZERS:
+        chosen = Trainer(model, optimizer=optimizer)
+        assert re.search(rf"{chosen.learning_rate} for ([a-z]+ and )*{optimizer}\b", helps["learning_rate"])
+    assert (
+        f"({Trainer(model, optimizer='adamw').weight_decay} for adamw, else {trainer.weight_decay:g})"
+        in helps["weight_decay"]
+    )
+    averaged = Trainer(model, optimizer="asgd")
+    assert helps["averaging_patience"].endswith(f"({averaged.averaging_patience})")
+    more = averaged.patience - averaged.averaging_patience
+    assert helps["patience"].endswith(f"({trainer.patience}; for asgd {more} more than --averaging-patience)")

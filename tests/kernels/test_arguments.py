@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from output_calls import output_calls
 
 from fastlm import kernels
 
@@ -105,10 +106,6 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
                 "updated": "slots",
                 "longer": [("rows", 0), ("drows", 0), ("slots", 0)],
             },
-        ),
-        "embedding_backward_dense": (
-            {"dtable": real(V, D), "doutput": real(N, D), "ids": ids(N, V)},
-            {"added": "dtable", "longer": [("dtable", 0)]},
         ),
         "pack_matrix": (
             {"panels": real(P, D, W), "matrix": real(D, N)},
@@ -227,6 +224,14 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
         ),
         "squared_norm": ({"gradient": real(R, D)}, {"longer": [("gradient", 0), ("gradient", 1)]}),
         "sgd_update": ({"value": real(V, D), **update}, {"updated": "value", "longer": [("value", 0)]}),
+        "averaged_update": (
+            {"value": real(V, D), "sums": real(V, D), **update, "decay": 0.01, "weight": 3.0},
+            {"updated": "value sums"},
+        ),
+        "decay_update": (
+            {"value": real(V, D), "rows": ids(R, V), "factor": 0.9},
+            {"updated": "value", "longer": [("value", 0), ("value", 1), ("rows", 0)]},
+        ),
         "momentum_update": (
             {"value": real(V, D), "velocity": real(V, D), **update, "momentum": 0.9},
             {"updated": "value velocity"},
@@ -241,6 +246,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             {"updated": "value mean square"},
         ),
     }
+    calls |= output_calls(dtype, N, V, D, H, R)
     arguments, uses = calls[name]
     uses["longer"] = frozenset(uses.get("longer", ()))
     return Call(getattr(kernels, name.partition(" ")[0]), arguments, **uses)
@@ -403,6 +409,11 @@ def test_empty_arrays_are_accepted(name: str, empty: str, dtype: type) -> None:
         ("softmax_backward_weight", {"stop": 4}, "start is 0 and stop is 4, expected 0 <= start <= stop <= 3 blocks"),
         ("softmax_backward_weight", {"start": 3, "stop": 2}, "start is 3 and stop is 2"),
         ("softmax_backward_weight", {"start": -1}, "start is -1"),
+        ("class_forward", {"stop": 3}, "start is 0 and stop is 3, expected 0 <= start <= stop <= 2 groups"),
+        ("class_forward_backward", {"start": -1}, "start is -1 and stop is 2"),
+        ("sampled_backward_weight", {"stop": 45}, "start is 0 and stop is 45, expected 0 <= start <= stop <= 44 rows"),
+        ("sampled_backward_weight", {"start": -1}, "start is -1 and stop is 44"),
+        ("draw_rows", {"num_samples": 4}, "do not fit 4 samples and 37 targets: expected (41,), (37,)"),
     ],
 )
 def test_a_wrong_number_is_refused(name: str, wrong: dict[str, float], text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from output_calls import output_calls
 
 from fastlm import kernels
 
@@ -52,13 +53,14 @@ CALLS: dict[str, list[list[Any]]] = {
     "adam_update": [
         ["VH", "VH2", "VH3", "NH", "rows", 1.0, 1e-3, 0.9, 0.999, 1e-8, 1],
     ],
+    "averaged_update": [["VH", "VH2", "NH", "rows", 1.0, 1e-3, 1e-6, 9.0]],
+    "decay_update": [["VH", "rows", 0.999], ["VH", "all_rows", 0.999]],
     "dropout_forward": [["NH", "NH2", "H"]],
     "dropout_mask": [["H", 1, 0.5]],
     "elman_backward": [["TBH", "BH", "TBH2", "TBH3", "resets", "QHW"]],
     "elman_forward": [["TBH", "TBH2", "TBH3", "BH", "resets", "QHW"]],
     "elman_step": [["H", "H2", "H3", "HH"]],
     "embedding_backward": [["found", "NH", "NH2", "ids", "slots"]],
-    "embedding_backward_dense": [["VH", "NH", "ids"]],
     "embedding_forward": [["NH", "ids", "VH"]],
     "gru_backward": [["TB3H", "TB3H2", "BH", "TBH", "TB3H3", "TB3H4", "TBH2", "resets", "Q3H"]],
     "gru_forward": [["TBH", "TB3H", "TB3H2", "TBH3", "BH", "resets", "Q3HW"]],
@@ -98,5 +100,14 @@ def test_kernel(name: str, names: list[Any], arrays: dict[str, np.ndarray], benc
     benchmark(getattr(kernels, name), *(arrays[a] if isinstance(a, str) else a for a in names))
 
 
+OUTPUT_KERNELS = list(output_calls(np.float32, 2, 50, 2, 2, 2))
+
+
+@pytest.mark.parametrize("name", OUTPUT_KERNELS)
+def test_kernel_of_an_output_layer(name: str, benchmark: Benchmark) -> None:
+    arguments, _ = output_calls(np.float32, N, V, H, H, N)[name]
+    benchmark(getattr(kernels, name), *arguments.values())
+
+
 def test_every_kernel_has_a_benchmark() -> None:
-    assert set(CALLS) == {name for name in kernels.__all__ if callable(getattr(kernels, name))}
+    assert set(CALLS) | set(OUTPUT_KERNELS) == {name for name in kernels.__all__ if callable(getattr(kernels, name))}

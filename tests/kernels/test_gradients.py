@@ -10,6 +10,7 @@ from gradcheck import check_gradient
 from numpy.typing import NDArray
 from output_layer import OutputLayer
 from reference import pack
+from sampled_layer import SampledLayer
 
 from fastlm import kernels
 
@@ -63,19 +64,6 @@ def check_embedding(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
     count = kernel(rows, drows, doutput, ids, np.full(V, -1, np.int32))
     dtable[rows[:count]] = drows[:count]
     check_gradient(loss, table, dtable)
-
-
-def check_embedding_dense(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
-    ids, N = np.array(ids, np.int32), len(ids)
-    table, seen, doutput, before = draw(V, D), np.empty((N, D)), draw(N, D), draw(D, V).T.copy()
-
-    def loss() -> float:
-        kernels.embedding_forward(seen, ids, table)
-        return float((doutput * seen).sum())
-
-    dtable = before.copy()
-    kernel(dtable, doutput, ids)
-    check_gradient(loss, table, dtable - before)
 
 
 def linear(N: int, D: int, H: int) -> tuple[Array, Array, Array, Array, Callable[[], float]]:
@@ -221,6 +209,62 @@ def check_softmax_weight(kernel: Kernel, *sizes: Any) -> None:
     check_gradient(layer.loss, layer.bias, layer.dbias)
 
 
+def check_classes(kernel: Kernel, bounds: list[int], counts: list[int], H: int) -> None:
+    """Put words in classes, of which only those with tokens are groups."""
+    V, N, rng = bounds[-1], sum(counts), np.random.default_rng(H)
+    active = np.flatnonzero(counts)
+    firsts, sizes = np.array(bounds, np.int32)[active], np.diff(bounds)[active]
+    token_bounds, row_bounds = (
+        np.concatenate([[0], np.cumsum(of)]).astype(np.int32) for of in (np.array(counts)[active], sizes)
+    )
+    targets = rng.integers(0, np.repeat(sizes, np.diff(token_bounds))).astype(np.int32)
+    hidden, weight, bias, log_probs = draw(N, H), draw(V, H), draw(V), poison(N)
+    scratch = poison(kernels.class_scratch_size(token_bounds, row_bounds, H, 8))
+    groups = targets, token_bounds, row_bounds, firsts, scratch
+
+    def loss() -> float:
+        kernels.class_forward(log_probs, hidden, weight, bias, *groups, 0, len(active))
+        return -0.25 * float(log_probs.sum())
+
+    R = row_bounds[-1]
+    dhidden, dweight, dbias, squares = poison(N, H), poison(R, H), poison(R), poison(len(active))
+    kernel(log_probs, dhidden, dweight, dbias, squares, hidden, weight, bias, *groups, 0.25, 0, len(active))
+    check_gradient(loss, hidden, dhidden)
+    rows = np.concatenate([np.arange(first, first + size) for first, size in zip(firsts, sizes, strict=True)])
+    dense, dense_bias = np.zeros((V, H)), np.zeros(V)
+    dense[rows], dense_bias[rows] = dweight, dbias
+    check_gradient(loss, weight, dense)
+    check_gradient(loss, bias, dense_bias)
+    np.testing.assert_allclose(squares.sum(), (dweight**2).sum())
+
+
+def check_sampled_softmax(kernel: Kernel, *sizes: Any) -> None:
+    layer = sampled_layer(*sizes).softmax(kernel)
+    check_gradient(layer.softmax_loss, layer.hidden, layer.dhidden)
+    layer.backward_weight()
+    check_gradient(layer.softmax_loss, layer.weight, layer.dense(layer.dweight))
+    check_gradient(layer.softmax_loss, layer.bias, layer.dense(layer.dbias))
+
+
+def check_nce(kernel: Kernel, *sizes: Any) -> None:
+    layer = sampled_layer(*sizes).nce(kernel)
+    check_gradient(layer.nce_loss, layer.hidden, layer.dhidden)
+    layer.backward_weight()
+    check_gradient(layer.nce_loss, layer.weight, layer.dense(layer.dweight))
+    check_gradient(layer.nce_loss, layer.bias, layer.dense(layer.dbias))
+
+
+def check_sampled_weight(kernel: Kernel, *sizes: Any) -> None:
+    layer = sampled_layer(*sizes).softmax().backward_weight(kernel)
+    check_gradient(layer.softmax_loss, layer.weight, layer.dense(layer.dweight))
+    check_gradient(layer.softmax_loss, layer.bias, layer.dense(layer.dbias))
+
+
+def sampled_layer(N: int, V: int, H: int, samples: list[int], targets: str) -> SampledLayer:
+    no_event = {"all": slice(0), "some": slice(0, None, 2), "none": slice(None)}[targets]
+    return SampledLayer(N, V, H, samples, no_event=no_event)
+
+
 TABLES = [([0], 1, 1), ([2], 4, 3), ([1, 1], 3, 17), ([4, 0, 4, 2, 4, 0], 6, 33), (list(range(5)), 5, 2)]
 ROWS = [(1, 1), (1, 7), (5, 1), (3, 17), (4, 33)]
 AFFINE = [(1, 1, 1), (1, 3, 5), (4, 1, 3), (4, 3, 1), (3, 17, 5), (5, 7, 33)]
@@ -243,19 +287,39 @@ OUTPUTS = [
     ]
     for targets in ("all", "some", "none")
 ]
+CLASSES = [  # where classes begin, how many tokens each has, H
+    ([0, 1], [1], 1),
+    ([0, 1, 3], [3, 2], 3),
+    ([0, 2, 3, 9], [1, 0, 20], 5),  # a class without tokens, and one with more than a panel of them
+    ([0, 4, 24], [0, 3], 17),
+]
+SAMPLES = [
+    (N, V, H, samples, targets)
+    for N, V, H, samples in [
+        (1, 1, 1, [0]),  # the only sample is the target
+        (1, 5, 3, [2, 0]),
+        (4, 3, 1, [0, 1, 2]),
+        (3, 40, 5, list(range(39, 20, -1))),  # more than a panel of samples
+        (60, 9, 2, [8, 1]),  # more tokens than are taken at a time
+    ]
+    for targets in ("all", "some", "none")
+]
 OWN_BACKWARD = {"dropout_forward", "word_dropout"}
 # What is checked: by which function, which of the kernel's arguments are gradients, and at which sizes.
 CHECKS: dict[str, tuple[Callable[..., None], list[str], list[Any]]] = {
     "dropout_forward": (check_dropout, ["output"], ROWS),
     "word_dropout": (check_word_dropout, ["output"], TABLES),
     "embedding_backward": (check_embedding, ["drows"], TABLES),
-    "embedding_backward_dense": (check_embedding_dense, ["dtable"], TABLES),
     "linear_backward": (check_linear, ["dinputs"], AFFINE),
     "linear_backward_weight": (check_linear_weight, ["dweight", "dbias"], AFFINE),
     "tanh_backward": (check_tanh, ["dinputs"], ROWS),
     "elman_backward": (check_elman, ["dinputs", "dinitial"], SEQUENCES),
     "gru_backward": (check_gru, ["dgates", "dproducts", "dinitial"], SEQUENCES),
     "lstm_backward": (check_lstm, ["dgates", "dinitial", "dinitial_cell"], SEQUENCES),
+    "class_forward_backward": (check_classes, ["dhidden", "dweight", "dbias"], CLASSES),
+    "sampled_softmax_forward_backward": (check_sampled_softmax, ["dlogits", "dtargets", "dhidden"], SAMPLES),
+    "nce_forward_backward": (check_nce, ["dlogits", "dtargets", "dhidden"], SAMPLES),
+    "sampled_backward_weight": (check_sampled_weight, ["dweight", "dbias"], SAMPLES),
     "softmax_forward_backward": (check_softmax, ["dhidden"], OUTPUTS),
     "softmax_backward_weight": (check_softmax_weight, ["dweight", "dbias"], OUTPUTS),
 }

@@ -38,6 +38,8 @@ MODELS: dict[str, Callable[..., NeuralModel]] = {
         VOCABULARY,
         **({"cell": "lstm", "num_layers": 2, "residual": True, "embedding_dim": 5, "hidden_size": 7} | options),
     ),
+    "classes": lambda **options: MODELS["direct"](**({"output": "class", "num_classes": 4} | options)),
+    "sampled": lambda **options: MODELS["rnnlm"](**({"output": "sampled", "num_samples": 6} | options)),
 }
 Make = Callable[..., NeuralModel]
 

@@ -139,7 +139,6 @@ def test_what_is_shared_is_counted_in_multiply_adds(make_workspace: Make, monkey
     assert shared == [(70, 167), (70, 167), (60, 143)]
 
 
-@pytest.mark.xfail(strict=True, reason="a second gradient is packed over the first one's operand before that is done")
 def test_two_gradients_of_one_weight_in_a_step_are_added(
     make_workspace: Make, busy: Callable[..., AbstractContextManager[None]]
 ) -> None:

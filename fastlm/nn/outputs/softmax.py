@@ -1,10 +1,12 @@
 """The full softmax over the vocabulary with cross-entropy, exactly normalised."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm import kernels
-from fastlm.nn.layers import Layer, check_ids
+from fastlm.nn.outputs.interface import OutputLayer
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource
 from fastlm.nn.products import packed_shape
 from fastlm.nn.workspace import Workspace
@@ -16,19 +18,19 @@ FEWEST_PANELS = 4  # of tokens in a block of work: each block reads the whole ou
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
 
 
-class Softmax(Layer):
+class Softmax(OutputLayer):
     """P(w | h) = exp(W_w h + b_w) / sum over v of exp(W_v h + b_v).
 
     Parameters
     ----------
     hidden_size, vocab_size : int
         H and V.
-    counts : (V,) int array, optional
+    counts : (V,) array, optional
         Frequencies of the words; the bias then starts at the log of their unigram probabilities, which spares the
         training from having to find them.
-    weight : Parameter, optional
-        A table of V rows or more, of which the first V are W: that of the embeddings (Press & Wolf 2017). It remains
-        the other layer's parameter. Its gradient becomes dense.
+    table : Parameter, optional
+        The first V rows of it are W, in place of a table of its own: that of the embeddings (Press & Wolf 2017), whose
+        last row is that of `<s>`, which is never predicted. It remains the other layer's parameter.
     """
 
     def __init__(
@@ -37,14 +39,19 @@ class Softmax(Layer):
         hidden_size: int,
         vocab_size: int,
         source: ParameterSource,
-        counts: NDArray[np.int64] | None = None,
+        counts: NDArray[Any] | None = None,
         *,
-        weight: Parameter | None = None,
+        table: Parameter | None = None,
     ) -> None:
         smoothed = np.ones(vocab_size) if counts is None else counts + 1.0
-        self.weight = weight or source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
+        self.weight = table or source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
         self.bias = source.filled(f"{name}.bias", (vocab_size,), np.log(smoothed / smoothed.sum()))
-        super().__init__(name, [self.bias] if weight else [self.weight, self.bias])
+        super().__init__(name, [self.bias] if table else [self.weight, self.bias], vocab_size=vocab_size)
+
+    @property
+    def _rows(self) -> FloatArray:
+        """W, (V, H)."""
+        return self.weight.value[: self.vocab_size]
 
     def loss_and_gradient(
         self, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
@@ -66,10 +73,10 @@ class Softmax(Layer):
         dhidden : (N, H)
             The gradients of W and b are added to the parameters' when `workspace.workers.finish()` returns.
         """
-        check_ids("targets", targets, -1, len(self.bias.value))
+        self._check(targets)
         dhidden = workspace.array(f"{self.name}.dhidden", hidden.shape)
         _, _, width = packed_shape(1, 1, hidden.dtype)
-        turns = -(-len(hidden) // max(width, LARGEST // len(self.bias.value)))
+        turns = -(-len(hidden) // max(width, LARGEST // self.vocab_size))
         at_once = max(1, -(-len(hidden) // (turns * width)) * width) if turns else 1  # whole panels, all alike
         loss = 0.0
         for start in range(0, len(hidden), at_once):
@@ -81,7 +88,7 @@ class Softmax(Layer):
     def _some_rows(
         self, dhidden: FloatArray, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
     ) -> float:
-        weight, bias = self._table(self.weight.value), self.bias.value
+        weight, bias = self._rows, self.bias.value
         (vocab_size, hidden_size), threads = weight.shape, workspace.workers.threads
         shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
@@ -104,10 +111,10 @@ class Softmax(Layer):
             )  # fmt: skip
 
         workspace.workers.share(tokens, panels, FEWEST_PANELS)
-        gradient, accumulate = self.weight.dense_gradient()
+        dtable, accumulate = self.weight.dense_gradient()
+        dweight = dtable[:vocab_size]
         if not accumulate:
-            gradient[vocab_size:] = 0
-        dweight = self._table(gradient)
+            dtable[vocab_size:] = 0
         dbias, _ = self.bias.dense_gradient()
         squares = workspace.array(f"{self.name}.squares", (shifts.shape[1],), np.float64)
         self.weight.gradient_squares = squares
@@ -128,8 +135,8 @@ class Softmax(Layer):
 
         With `defer` they are there when `workspace.workers.finish()` returns.
         """
-        check_ids("targets", targets, -1, len(self.bias.value))
-        weight = self._table(self.weight.value)
+        self._check(targets)
+        weight = self._rows
         shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
@@ -141,8 +148,8 @@ class Softmax(Layer):
             some, part = slice(start, stop), slice(start * width, stop * width)
             kernels.pack_transposed(packed[some], hidden[part])
             kernels.softmax_forward(
-                log_probs[part], log_norms[some], packed[some], weight, self.bias.value, targets[part], exps[worker],
-                shifts[some],
+                log_probs[part], log_norms[some], packed[some], weight, self.bias.value, targets[part],
+                exps[worker], shifts[some],
             )  # fmt: skip
 
         (workspace.workers.defer if defer else workspace.workers.share)(tokens, panels, FEWEST_PANELS)
@@ -150,12 +157,8 @@ class Softmax(Layer):
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
-        vocab_size = len(self.bias.value)
+        vocab_size = self.vocab_size
         output = np.empty((len(hidden), vocab_size), hidden.dtype)
         scratch = np.empty(vocab_size, hidden.dtype)
-        kernels.softmax_log_probs(output, hidden, self._table(self.weight.value), self.bias.value, scratch)
+        kernels.softmax_log_probs(output, hidden, self._rows, self.bias.value, scratch)
         return output
-
-    def _table(self, rows: FloatArray) -> FloatArray:
-        """Return those of the words: a tied table has a row more, of `<s>`, which is never predicted."""
-        return rows[: len(self.bias.value)]

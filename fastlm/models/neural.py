@@ -1,0 +1,238 @@
+"""What all neural language models share."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlm.errors import ModelFileError
+from fastlm.inference.arguments import check_vocabulary, whole_number
+from fastlm.modelfile import ModelContents, write_model
+from fastlm.models.base import LanguageModel
+from fastlm.models.config import CONTEXTS, DTYPES, checked
+from fastlm.nn.layers import Layer
+from fastlm.nn.outputs import OutputLayer
+from fastlm.nn.parallel import Workers
+from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, RandomParameters, StoredParameters
+from fastlm.nn.workspace import Workspace
+from fastlm.text.corpus import Corpus
+from fastlm.text.vocabulary import Vocabulary
+
+__all__ = ["EVALUATION_ROWS", "Batch", "NeuralModel"]
+
+EVALUATION_ROWS = 2048  # tokens that go through a network together when nothing has to be learned
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What the output layer sees of some tokens of a corpus.
+
+    Attributes
+    ----------
+    positions : (N,) int64
+        Of the tokens in the corpus.
+    targets : (N,) int32
+        The tokens; negative where there is none.
+    features : (N, H)
+    workspace : Workspace
+        Where the features lie.
+    """
+
+    positions: NDArray[np.int64]
+    targets: IntArray
+    features: FloatArray
+    workspace: Workspace
+
+
+class NeuralModel(LanguageModel):
+    """A language model of layers, trained by gradients.
+
+    A subclass builds its layers in `_build` from a `ParameterSource`, and says how a batch goes through them.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    config : dict
+        The constructor's arguments, as the model file keeps them; "context", "dtype" and "seed" among them.
+    source : ParameterSource, optional
+        None draws new parameters from the seed.
+    """
+
+    output: OutputLayer
+    default_batch_size: ClassVar[int]
+    default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"context": CONTEXTS, "dtype": DTYPES}
+    # Arguments that older model files do not name, with what held then.
+    added_later: ClassVar[dict[str, Any]] = {"output": "softmax", "tied": False}
+
+    def __init__(self, vocabulary: Vocabulary, config: dict[str, Any], source: ParameterSource | None = None) -> None:
+        if not isinstance(vocabulary, Vocabulary):
+            raise ValueError(f"vocabulary must be a Vocabulary, got {type(vocabulary).__name__}; see Vocabulary.build")
+        self.vocabulary = vocabulary
+        self.config = checked(config, self.choices)
+        self.context = self.config["context"]
+        self.dtype = np.dtype(self.config["dtype"])
+        self.info: dict[str, Any] = {}
+        self.layers = self._build(source or RandomParameters(self.config["seed"], self.dtype))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
+        return f"{type(self).__name__}({len(self.vocabulary)} words, {options})"
+
+    @classmethod
+    def from_contents(cls, contents: ModelContents) -> Self:
+        """Build the model that a model file describes, over the file's own arrays."""
+        config = cls.added_later | contents.config
+        try:
+            source = StoredParameters(contents.arrays, config["dtype"])
+            model = cls(contents.vocabulary, **config, source=source)
+        except ModelFileError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"the model file's config does not describe a {cls.__name__}: {error}") from error
+        if missing := model.config.keys() - config.keys():
+            raise ModelFileError(
+                f"the model file's config does not say {', '.join(sorted(missing))}, which a {cls.__name__} needs; "
+                "it was not written by fastlm, or is damaged"
+            )
+        source.check_all_taken()
+        model.info = dict(contents.info)
+        return model
+
+    @abstractmethod
+    def _build(self, source: ParameterSource) -> list[Layer]: ...
+
+    @property
+    def parameter_list(self) -> list[Parameter]:
+        """All parameters, in the order of the layers."""
+        return [parameter for layer in self.layers for parameter in layer.parameters]
+
+    @property
+    def parameters(self) -> dict[str, FloatArray]:
+        """All parameters as named arrays: the model's own, not copies."""
+        return {parameter.name: parameter.value for parameter in self.parameter_list}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, with its vocabulary and tokenizer, to one file; atomically.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written; what stood there before is then whole.
+        """
+        write_model(path, ModelContents(self.architecture, self.config, self.vocabulary, self.parameters, self.info))
+
+    @abstractmethod
+    def training_batches(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int,
+        bptt_len: int | None,
+        seed: Sequence[int],
+        start: int = 0,
+        random_bptt_len: bool = False,
+    ) -> Iterator[Any]:
+        """Yield the batches of an epoch from the `start`-th on, in an order that depends on `seed` alone.
+
+        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's. With
+        `random_bptt_len` a recurrent model reads chunks of random length, which depend on `seed`, too.
+        """
+
+    @abstractmethod
+    def num_training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, random_bptt_len: bool = False
+    ) -> int:
+        """Count the batches of an epoch."""
+
+    @abstractmethod
+    def loss_and_gradients(self, batch: Any, workspace: Workspace) -> tuple[float, int]:
+        """Forward and backward pass of one batch.
+
+        Sets the gradients of the mean loss in the parameters.
+
+        Returns
+        -------
+        loss : float
+            Cross-entropy in nats, summed over the events.
+        num_events : int
+        """
+
+    def carried(self, batch_size: int, workspace: Workspace) -> dict[str, FloatArray]:
+        """Return what a training batch leaves to the next one, as named arrays of the workspace; here nothing."""
+        return {}
+
+    def token_log_probs(
+        self,
+        corpus: Corpus,
+        *,
+        num_streams: int = 1,
+        workers: Workers | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.float64]:
+        """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
+        check_vocabulary(corpus, self.vocabulary)
+        log_probs = np.empty(corpus.num_tokens)
+        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+            log_probs[positions] = values
+            if progress is not None:
+                progress(len(positions))
+        return log_probs
+
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces, so that memory does not grow with the corpus."""
+        num_streams = whole_number("num_streams", num_streams, minimum=1)
+        check_vocabulary(corpus, self.vocabulary)
+        with nullcontext(workers) if workers is not None else Workers(1) as active:
+            workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
+            yield from self._normalised(self._features_of(corpus, num_streams, workspaces))
+
+    @property
+    def self_normalised(self) -> bool:
+        """Whether the output layer has learned to do without normalisation."""
+        return self.output.self_normalised
+
+    def score_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `log_prob_blocks` does, but before it is normalised; see `LanguageModel.score_blocks`."""
+        if not self.self_normalised:
+            super().score_blocks(corpus)
+        num_streams = whole_number("num_streams", num_streams, minimum=1)
+        check_vocabulary(corpus, self.vocabulary)
+        with nullcontext(workers) if workers is not None else Workers(1) as active:
+            for batch in self._features_of(corpus, num_streams, cycle([Workspace(self.dtype, active)])):
+                yield _events(batch, self.output.target_scores(batch.features, batch.targets, batch.workspace))
+
+    @abstractmethod
+    def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
+        """Yield, for a batch of tokens after the other, what the output layer sees of them."""
+
+    def _normalised(self, batches: Iterator[Batch]) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+        """Yield positions in the corpus and the log-probabilities there.
+
+        The output layer works one batch behind, so that the threads have it to do while the next one's features are
+        made: that is why batches take turns between two workspaces.
+        """
+        waiting: tuple[Batch, FloatArray] | None = None
+        for batch in batches:
+            batch.workspace.workers.finish()
+            if waiting is not None:
+                yield _events(*waiting)
+            waiting = batch, self.output.target_log_probs(batch.features, batch.targets, batch.workspace, defer=True)
+        if waiting is not None:
+            waiting[0].workspace.workers.finish()
+            yield _events(*waiting)
+
+
+def _events(batch: Batch, log_probs: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+    events = batch.targets >= 0
+    return batch.positions[events], log_probs[events]
