@@ -1,5 +1,6 @@
 """The folder beside a corpus in which its preparation lies until it is finished, so that a restart can go on."""
 
+import errno
 import hashlib
 import json
 import secrets
@@ -91,13 +92,18 @@ class Unfinished:
     def _read_plan(self) -> dict[str, Any] | None:
         """Return the plan that is there; None if a run was stopped before it had one, or while it removed all."""
         try:
-            plan: dict[str, Any] = json.loads((self.folder / PLAN).read_bytes())
+            with system_failures("read", self.folder / PLAN):
+                text = (self.folder / PLAN).read_bytes()
+            plan: dict[str, Any] = json.loads(text)
             if plan["format"] == FORMAT and plan["version"] == VERSION:
                 return plan
-        except FileNotFoundError:
-            if all(path.suffix in (".tmp", ".numbers", ".words") for path in self.folder.iterdir()):
-                return None
-        except (OSError, ValueError, LookupError, TypeError):
+        except FileError as error:
+            if error.errno == errno.ENOENT:
+                if all(path.suffix in (".tmp", ".numbers", ".words") for path in self.folder.iterdir()):
+                    return None
+            elif error.errno != errno.ENOTDIR:
+                raise
+        except (ValueError, LookupError, TypeError):
             pass
         raise FileError(
             f"cannot use {str(self.folder)!r} for what is unfinished: it is there already, and was not left by this "

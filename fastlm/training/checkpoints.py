@@ -226,7 +226,7 @@ def _read(folder: Path, number: int) -> Checkpoint:
             f"{FORMAT!r}, version {VERSION!r}"
         )
     try:
-        run, state = (json.loads(file.metadata[name]) for name in ("run", "state"))
+        run, state = (dict(json.loads(file.metadata[name])) for name in ("run", "state"))
         best = state["best"] and folder / state["best"]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"cannot use {os.fspath(path)!r}: its {error} is not that of a checkpoint") from error

@@ -266,6 +266,19 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, text: Path) -> 
     assert sorted(path.name for path in folder.iterdir()) == ["diary.txt", "plan.json"]
 
 
+def test_a_folder_that_cannot_be_read_is_not_taken_for_somebody_elses(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.unfinished").mkdir()
+
+    def closed(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(FileError, match=r"cannot read '.*plan\.json': Permission denied; check the permissions"):
+        Corpus.prepare(text, tmp_path / "c")
+
+
 @pytest.mark.parametrize("name", [".fastlm-0123.tmp", "000001.words"])
 def test_a_run_that_was_killed_before_its_plan_or_after_its_end(tmp_path: Path, text: Path, name: str) -> None:
     (tmp_path / "c.unfinished").mkdir()
