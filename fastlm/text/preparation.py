@@ -146,7 +146,7 @@ class Preparation:
         except BaseException as error:
             if self.is_stream or not any(self.unfinished.folder.glob("*.words")):
                 self.unfinished.clear()
-            elif isinstance(error, FastLMError | KeyboardInterrupt):
+            elif isinstance(error, FastLMError) or not isinstance(error, Exception):  # Ctrl-C and the like
                 reason = str(error) or "interrupted"
                 error.args = (
                     f"{reason}; what is counted is kept for the next run, in {str(self.unfinished.folder)!r}",

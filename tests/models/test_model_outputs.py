@@ -45,6 +45,11 @@ def make(request: pytest.FixtureRequest) -> Make:
     return make_model
 
 
+def test_epochs_say_what_is_an_estimate(make: Make, output: str) -> None:
+    (epoch,) = Trainer(make(output)).fit(CORPUS, CORPUS, epochs=1).epochs
+    assert epoch.estimated == (output in ("sampled", "nce"))
+
+
 def train(model: NeuralModel, epochs: int = 60, **options: Any) -> NeuralModel:
     batch = {"batch_size": 13} if isinstance(model, NNLM) else {"batch_size": 3, "bptt_len": 5}
     Trainer(model, learning_rate=0.02, warmup_steps=0, patience=epochs, **batch, **options).fit(CORPUS, epochs=epochs)
