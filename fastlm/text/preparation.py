@@ -64,6 +64,12 @@ class Preparation:
 
     def run(self, choose: Callable[[PackedWords, str], Vocabulary]) -> None:
         """Write the corpus; `choose` makes the vocabulary of all words of the text, whose name it is told."""
+        try:
+            self._run(choose)
+        finally:
+            self.unfinished.release()
+
+    def _run(self, choose: Callable[[PackedWords, str], Vocabulary]) -> None:
         say = announce if self.progress else logger.info
         parts = self.unfinished.open(self.inputs, self.tokenizer, self._cut, say)
         worked = [self.unfinished.part(number) for number in range(len(parts))]
