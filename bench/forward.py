@@ -57,10 +57,10 @@ def forward_part(setting: Setting) -> Callable[[], object]:
     model, corpus = fastlm_model(setting, setting.tokens)
     workspace = Workspace("float32", Workers(1), training=True)
     chunk = next(iter(model.training_batches(corpus, batch_size=setting.batch, bptt_len=BPTT_LEN, seed=(1, 1))))
-    initial = np.zeros((setting.batch, setting.hidden), np.float32)
+    memory = model.carried(setting.batch, workspace)["memory"]
 
     def forward() -> None:
-        hidden = model._hidden(chunk.inputs, chunk.resets, initial, workspace)
+        hidden = model._hidden(chunk.inputs, chunk.resets, memory, workspace)
         model.output.target_log_probs(hidden.reshape(setting.tokens, -1), chunk.targets.reshape(-1), workspace)
 
     return forward

@@ -13,7 +13,7 @@ from fastlm.errors import FastLMError, FileError, ModelFileError
 from fastlm.inference.evaluation import Report, evaluate, perplexity
 from fastlm.nn.parallel import Workers
 from fastlm.progress import Progress, announce
-from fastlm.storage import remove_temporaries
+from fastlm.storage import check_unchanged, remove_temporaries
 from fastlm.text.corpus import Corpus
 from fastlm.training.best import Best
 from fastlm.training.checkpoints import Checkpoint, Checkpoints
@@ -154,17 +154,29 @@ class Run:
     def _batches(self) -> Iterator[Any]:
         """Yield the batches of the epoch that have not been done."""
         trainer, place = self.trainer, self.place
-        return self.model.training_batches(
+        batches = self.model.training_batches(
             self.train,
             batch_size=trainer.batch_size,
             bptt_len=trainer.bptt_len,
             seed=(trainer.seed, place.epoch),
             start=place.batch,
+            random_bptt_len=trainer.random_bptt_len,
         )
+        while True:
+            check_unchanged(self.train.ids)
+            try:
+                yield next(batches)
+            except StopIteration:
+                return
 
     def _num_batches(self) -> int:
         trainer = self.trainer
-        return self.model.num_training_batches(self.train, batch_size=trainer.batch_size, bptt_len=trainer.bptt_len)
+        return self.model.num_training_batches(
+            self.train,
+            batch_size=trainer.batch_size,
+            bptt_len=trainer.bptt_len,
+            random_bptt_len=trainer.random_bptt_len,
+        )
 
     def _time_share(self) -> float:
         """Return the share of a limited time that is gone, where that ends the run and not the number of epochs."""
@@ -184,11 +196,20 @@ class Run:
 
     def _finish_epoch(self) -> None:
         """Validate, keep what is best, and stand at the beginning of the next epoch."""
+        with self.learner.evaluated():
+            epoch = self._measured_epoch()
+        self.learner.validated(epoch.best, epoch.valid_loss)
+        self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
+        self.place = Place(epoch.epoch + 1)
+        self._say(str(epoch))
+        self._tell(epoch)
+
+    def _measured_epoch(self) -> Epoch:
+        """Validate, and keep the model if it is the best."""
         place, began, previous = self.place, perf_counter(), self.history.best
         report = self._validate()
         loss = None if report is None else report.loss
         best = previous is None or previous.valid_loss is None or loss is None or loss < previous.valid_loss
-        self.learner.schedule.validated(best)
         epoch = Epoch(
             epoch=place.epoch,
             step=self.learner.num_steps,
@@ -200,21 +221,20 @@ class Run:
             best=best,
             part=place.num_tokens / self.train.num_tokens,
             valid_tokens=self.trainer.valid_tokens if self._validates_on_part else None,
+            estimated=self.model.self_normalised,
         )
         if best:
             with self.limit.measuring("saving"):
                 self.best.keep(self._info(epoch), epoch.epoch)
             self.history.report = None if self._validates_on_part else report
-        self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
-        self.place = Place(epoch.epoch + 1)
-        self._say(str(epoch))
-        self._tell(epoch)
+        return epoch
 
     def _validate(self) -> Report | None:
         """Measure how the model does, if there is validation text; parameters and loss are found to be finite."""
         self.learner.check_parameters(self.place.epoch)
         if self.valid_part is None:
             return None
+        check_unchanged(self.valid_part.ids)
         loss = math.nan
         try:
             with self.signals.at_once(), self.limit.measuring("validation"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastlm
-from fastlm import Corpus, ModelFileError, Trainer, Vocabulary
+from fastlm import Corpus, FastLMError, ModelFileError, Trainer, Vocabulary
 from fastlm.modelfile import read_model, write_model
 from fastlm.models import NNLM, RNNLM, NeuralModel
 from fastlm.models.outputs import USED_BY, OutputOptions
@@ -25,6 +25,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adaptive": {"cutoffs": [4, 8]},
     "sampled": {"num_samples": 8},
     "nce": {"num_samples": 8},
+    "tied softmax": {"tied": True},
+    "tied sampled": {"tied": True, "num_samples": 8},
+    "tied nce": {"tied": True, "num_samples": 8},
 }
 Make = Callable[..., NeuralModel]
 
@@ -37,12 +40,18 @@ def output(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["nnlm", "rnnlm"])
 def make(request: pytest.FixtureRequest) -> Make:
     def make_model(output: str, vocabulary: Vocabulary = VOCABULARY, **options: Any) -> NeuralModel:
-        chosen = {"embedding_dim": 8, "hidden_size": 16, "dropout": 0.0, "output": output} | OPTIONS[output] | options
+        sizes = {"embedding_dim": 8, "hidden_size": 16, "dropout": 0.0}
+        chosen = sizes | {"output": output.removeprefix("tied ")} | OPTIONS[output] | options
         if request.param == "nnlm":
             return NNLM(vocabulary, context_size=2, **chosen)
         return RNNLM(vocabulary, **chosen)
 
     return make_model
+
+
+def test_epochs_say_what_is_an_estimate(make: Make, output: str) -> None:
+    (epoch,) = Trainer(make(output)).fit(CORPUS, CORPUS, epochs=1).epochs
+    assert epoch.estimated == (output in ("sampled", "nce"))
 
 
 def train(model: NeuralModel, epochs: int = 60, **options: Any) -> NeuralModel:
@@ -74,7 +83,8 @@ def test_save_and_load(make: Make, output: str, tmp_path: Path) -> None:
     model.save(tmp_path / "model.fastlm")
     loaded = fastlm.load(tmp_path / "model.fastlm")
     assert loaded.config == model.config
-    assert loaded.config["output"] == output
+    assert loaded.config["output"] == output.removeprefix("tied ")
+    assert loaded.config["tied"] == ("tied" in output)
     assert loaded.token_log_probs(CORPUS).tobytes() == model.token_log_probs(CORPUS).tobytes()
 
 
@@ -115,6 +125,15 @@ def test_scores_differ_from_probabilities_by_log_z(make: Make, output: str) -> N
     assert "|log Z|" in str(exact)
     assert "not normalised" in str(quick)
     assert "|log Z|" not in str(quick)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_parameters_that_are_not_finite_are_named(make: Make, output: str, value: float) -> None:
+    model = make(output)
+    model.parameters["output.head.bias" if output == "adaptive" else "output.bias"][:] = value
+    with pytest.raises(FastLMError, match="its parameters are not finite"):
+        model.evaluate(CORPUS)
 
 
 @pytest.mark.parametrize("output", ["softmax", "class", "adaptive"])
@@ -185,6 +204,7 @@ def test_every_option_says_who_uses_it() -> None:
         ({"output": "sampled", "num_samples": 10**9}, "num_samples must be at most 1,000,000"),
         ({"output": "nce", "noise_power": -0.5}, "noise_power is -0.5, expected at least 0"),
         ({"output": "nce", "noise_power": float("nan")}, "noise_power must be a finite number"),
+        ({"output": "sampled", "noise_power": 500}, "noise_power is 500, expected at most 10"),
         ({"output": "sampled", "self_normalising": "yes"}, "self_normalising must be a finite number"),
         ({"output": "class", "num_classes": 1}, "num_classes must be a whole number of at least 2"),
         ({"output": "class", "num_classes": 3, "cutoffs": [2]}, "num_classes and cutoffs"),
@@ -195,6 +215,10 @@ def test_every_option_says_who_uses_it() -> None:
         ({"output": "adaptive", "cutoffs": [0, 3]}, "each of the cutoffs must be a whole number of at least 1"),
         ({"output": "adaptive", "cutoffs": 7}, "cutoffs are 7"),
         ({"output": "class", "cutoffs": "12"}, "each of the cutoffs"),
+        ({"tied": 1}, "tied is 1, expected True or False"),
+        ({"tied": None}, "tied is None, expected True or False"),
+        ({"output": "class", "tied": True}, "tied is True, but output 'class' does not use it, only 'softmax'"),
+        ({"output": "adaptive", "tied": True}, "tied is True, but output 'adaptive' does not use it"),
     ],
 )
 def test_wrong_options_are_named(make: Make, options: dict[str, Any], message: str) -> None:
@@ -202,6 +226,11 @@ def test_wrong_options_are_named(make: Make, options: dict[str, Any], message: s
     for model in (NNLM, RNNLM):
         with pytest.raises(ValueError, match=message):
             model(VOCABULARY, **given)
+
+
+@pytest.mark.parametrize("output", ["class", "adaptive"])
+def test_tables_that_are_not_tied_may_be_said_to_be_so(make: Make, output: str) -> None:
+    assert make(output, tied=False).config == make(output).config
 
 
 def test_an_unknown_option_is_no_argument() -> None:
@@ -224,6 +253,7 @@ def test_files_from_before_there_was_a_choice(make: Make, tmp_path: Path) -> Non
     model.save(path)
     contents = read_model(path)
     assert contents.config.pop("output") == "softmax"
+    assert contents.config.pop("tied") is False
     write_model(path, contents)
     loaded = fastlm.load(path)
     assert loaded.config == model.config

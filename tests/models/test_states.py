@@ -40,6 +40,8 @@ MODELS: dict[str, Callable[[str], LanguageModel]] = {
     "nnlm": lambda context: network(NNLM, context_size=3, context=context),
     "direct": lambda context: network(NNLM, context_size=2, direct=True, context=context),
     "rnnlm": lambda context: network(RNNLM, context=context),
+    "lstm": lambda context: network(RNNLM, cell="lstm", num_layers=2, residual=True, context=context),
+    "gru": lambda context: network(RNNLM, cell="gru", tied=True, context=context),
     "classes": lambda context: network(RNNLM, output="class", num_classes=3, context=context),
     "tails": lambda context: network(NNLM, context_size=2, output="adaptive", cutoffs=[4], context=context),
     "nce": lambda context: network(RNNLM, output="nce", num_samples=3, context=context),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fastlm import kernels
 from fastlm.nn.outputs.interface import OutputLayer
-from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource
 from fastlm.nn.products import packed_shape
 from fastlm.nn.workspace import Workspace
 
@@ -29,6 +29,9 @@ class Softmax(OutputLayer):
     counts : (V,) array, optional
         Frequencies of the words; the bias then starts at the log of their unigram probabilities, which spares the
         training from having to find them.
+    table : Parameter, optional
+        The first V rows of it are W, in place of a table of its own: that of the embeddings (Press & Wolf 2017), whose
+        last row is that of `<s>`, which is never predicted. It remains the other layer's parameter.
     """
 
     def __init__(
@@ -38,11 +41,18 @@ class Softmax(OutputLayer):
         vocab_size: int,
         source: ParameterSource,
         counts: NDArray[Any] | None = None,
+        *,
+        table: Parameter | None = None,
     ) -> None:
         smoothed = np.ones(vocab_size) if counts is None else counts + 1.0
-        self.weight = source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
+        self.weight = table or source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
         self.bias = source.filled(f"{name}.bias", (vocab_size,), np.log(smoothed / smoothed.sum()))
-        super().__init__(name, [self.weight, self.bias], vocab_size=vocab_size)
+        super().__init__(name, [self.bias] if table else [self.weight, self.bias], vocab_size=vocab_size)
+
+    @property
+    def _rows(self) -> FloatArray:
+        """W, (V, H)."""
+        return self.weight.value[: self.vocab_size]
 
     def loss_and_gradient(
         self, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
@@ -79,7 +89,7 @@ class Softmax(OutputLayer):
     def _some_rows(
         self, dhidden: FloatArray, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
     ) -> float:
-        weight, bias = self.weight.value, self.bias.value
+        weight, bias = self._rows, self.bias.value
         (vocab_size, hidden_size), threads = weight.shape, workspace.workers.threads
         shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
@@ -102,7 +112,10 @@ class Softmax(OutputLayer):
             )  # fmt: skip
 
         workspace.workers.share(tokens, panels, FEWEST_PANELS)
-        dweight, accumulate = self.weight.dense_gradient()
+        dtable, accumulate = self.weight.dense_gradient()
+        dweight = dtable[:vocab_size]
+        if not accumulate:
+            dtable[vocab_size:] = 0
         dbias, _ = self.bias.dense_gradient()
         squares = workspace.array(f"{self.name}.squares", (shifts.shape[1],), np.float64)
         self.weight.gradient_squares = squares
@@ -124,6 +137,7 @@ class Softmax(OutputLayer):
         With `defer` they are there when `workspace.workers.finish()` returns.
         """
         self._check(targets)
+        weight = self._rows
         shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
@@ -135,7 +149,7 @@ class Softmax(OutputLayer):
             some, part = slice(start, stop), slice(start * width, stop * width)
             kernels.pack_transposed(packed[some], hidden[part])
             kernels.softmax_forward(
-                log_probs[part], log_norms[some], packed[some], self.weight.value, self.bias.value, targets[part],
+                log_probs[part], log_norms[some], packed[some], weight, self.bias.value, targets[part],
                 exps[worker], shifts[some],
             )  # fmt: skip
 
@@ -144,18 +158,15 @@ class Softmax(OutputLayer):
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
-        output, scratch = (
-            np.empty((len(hidden), self.vocab_size), hidden.dtype),
-            np.empty(self.vocab_size, hidden.dtype),
-        )
-        weight, bias = self.weight.value, self.bias.value
+        output = np.empty((len(hidden), self.vocab_size), hidden.dtype)
+        scratch = np.empty(self.vocab_size, hidden.dtype)
         if len(hidden) < FEWEST_ROWS:
-            kernels.softmax_log_probs(output, hidden, weight, bias, scratch)
+            kernels.softmax_log_probs(output, hidden, self._rows, self.bias.value, scratch)
             return output
         packed = np.empty(packed_shape(hidden.shape[1], len(hidden), hidden.dtype), hidden.dtype)
         kernels.pack_transposed(packed, hidden)
         block = np.empty((BLOCK, packed.shape[2]), hidden.dtype)
-        kernels.softmax_log_probs_batch(output, packed, weight, bias, block, scratch)
+        kernels.softmax_log_probs_batch(output, packed, self._rows, self.bias.value, block, scratch)
         return output
 
     def log_prob(self, hidden: FloatArray, target: int) -> float:
