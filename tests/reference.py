@@ -60,6 +60,72 @@ def tanh_backward(dy: Array, y: Array) -> Array:
     return dy * (1 - y**2)
 
 
+def relu_forward(x: Array) -> Array:
+    return np.maximum(x, 0.0)
+
+
+def relu_backward(dy: Array, x: Array) -> Array:
+    return dy * (x > 0)
+
+
+def gelu_forward(x: Array) -> Array:
+    """``y = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`` (Hendrycks & Gimpel 2016)."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def gelu_backward(dy: Array, x: Array) -> Array:
+    t = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t**2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2))
+
+
+def layer_norm_forward(x: Array, gain: Array, bias: Array, epsilon: float = 1e-5) -> Array:
+    """Rows of `x` with mean 0 and variance 1, times the gain, plus the bias (Ba et al. 2016)."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    return gain * (x - mean) / np.sqrt(variance + epsilon) + bias
+
+
+def layer_norm_backward(dy: Array, x: Array, gain: Array, epsilon: float = 1e-5) -> tuple[Array, Array, Array]:
+    """Gradients (dx, dgain, dbias): the chain rule through mean and variance, one after the other."""
+    size, deviation = x.shape[1], x - x.mean(axis=1, keepdims=True)
+    variance = (deviation**2).mean(axis=1, keepdims=True) + epsilon
+    dvariance = (dy * gain * deviation).sum(axis=1, keepdims=True) * -0.5 * variance**-1.5
+    ddeviation = dy * gain * variance**-0.5 + dvariance * 2 * deviation / size
+    dx = ddeviation - ddeviation.mean(axis=1, keepdims=True)
+    return dx, (dy * deviation * variance**-0.5).sum(axis=0), dy.sum(axis=0)
+
+
+def windows(runs: Array, size: int, num_places: int) -> Array:
+    """Return the windows before the last places of `runs` (B, S, D), row beside row: (B, T, size * D)."""
+    B, S, D = runs.shape
+    rows = [runs[:, end - size : end].reshape(B, size * D) for end in range(S - num_places + 1, S + 1)]
+    return np.stack(rows, axis=1)
+
+
+def windows_backward(dwindows: Array, size: int, num_rows: int) -> Array:
+    """Return the gradient (B, S, D) of the runs."""
+    B, T, _ = dwindows.shape
+    druns = np.zeros((B, num_rows, dwindows.shape[2] // size))
+    for t in range(T):
+        end = num_rows - T + 1 + t
+        druns[:, end - size : end] += dwindows[:, t].reshape(B, size, -1)
+    return druns
+
+
+def distant_averages(runs: Array, weight: Array, ends: ArrayLike, num_places: int) -> Array:
+    """Return the averages (B, T, K * D) of the first rows before each place (after Sun & Iyyer 2021).
+
+    Parameters
+    ----------
+    runs, weight
+        (B, S, D) and (N, D).
+    ends
+        Where each of the K stretches of the N rows ends.
+    """
+    stretches = np.split(np.arange(len(weight)), np.asarray(ends)[:-1])
+    places = [[(runs[:, t + rows] * weight[rows]).sum(axis=1) for rows in stretches] for t in range(num_places)]
+    return np.stack([np.concatenate(averages, axis=1) for averages in places], axis=1)
+
+
 def elman_forward(x: Array, w_hh: Array, initial: Array, resets: ArrayLike) -> Array:
     """Return the hidden states (T, B, H) of an Elman network (Elman 1990; Mikolov et al. 2010).
 

@@ -13,6 +13,7 @@ looks things up in.
 from fastlm.errors import compiled_modules
 
 with compiled_modules(__name__):
+    from fastlm.kernels.activations import gelu_backward, gelu_forward, relu_backward, relu_forward
     from fastlm.kernels.class_softmax import (
         class_forward,
         class_forward_backward,
@@ -21,6 +22,7 @@ with compiled_modules(__name__):
     )
     from fastlm.kernels.dropout import dropout_forward, dropout_mask
     from fastlm.kernels.embedding import add_rows, embedding_backward, embedding_forward
+    from fastlm.kernels.layer_norm import layer_norm_backward, layer_norm_forward
     from fastlm.kernels.linear import (
         linear_backward,
         linear_backward_weight,
@@ -45,6 +47,15 @@ with compiled_modules(__name__):
         softmax_log_probs,
     )
     from fastlm.kernels.updates import adagrad_update, adam_update, momentum_update, sgd_update, squared_norm
+    from fastlm.kernels.window import (
+        average_backward,
+        average_backward_weight,
+        average_forward,
+        pack_windows,
+        pack_words,
+        window_backward,
+        window_forward,
+    )
 
 __all__ = [
     "PANEL_BYTES",
@@ -52,6 +63,9 @@ __all__ = [
     "adam_update",
     "add_rows",
     "alias_table",
+    "average_backward",
+    "average_backward_weight",
+    "average_forward",
     "class_forward",
     "class_forward_backward",
     "class_log_probs",
@@ -65,6 +79,10 @@ __all__ = [
     "elman_step",
     "embedding_backward",
     "embedding_forward",
+    "gelu_backward",
+    "gelu_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "linear_backward",
     "linear_backward_weight",
     "linear_forward",
@@ -73,6 +91,10 @@ __all__ = [
     "nce_forward_backward",
     "pack_matrix",
     "pack_transposed",
+    "pack_windows",
+    "pack_words",
+    "relu_backward",
+    "relu_forward",
     "sampled_backward_weight",
     "sampled_softmax_forward_backward",
     "sgd_update",
@@ -84,4 +106,6 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
     "target_logits",
+    "window_backward",
+    "window_forward",
 ]

@@ -4,6 +4,8 @@ Every row of a product is the same whatever rows stand beside it (see kernels/ma
 blocks as there are threads, where there is enough to do.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -17,6 +19,7 @@ __all__ = [
     "packed",
     "packed_shape",
     "packed_transposed",
+    "packed_weight_gradient",
     "rows_worth_a_thread",
     "weight_gradient",
 ]
@@ -81,6 +84,19 @@ def weight_gradient(
 
     Deferred: it is done when `workspace.workers.finish()` returns.
     """
+    packed_weight_gradient(
+        doutput, lambda: packed(inputs, workspace, f"{weight.name}.inputs"), weight, bias, workspace
+    )  # fmt: skip
+
+
+def packed_weight_gradient(
+    doutput: FloatArray,
+    pack: Callable[[], FloatArray],
+    weight: Parameter,
+    bias: Parameter | None,
+    workspace: Workspace,
+) -> None:
+    """Do what `weight_gradient` does with inputs that `pack` packs as right operand, which is called once."""
     dweight, accumulate = weight.dense_gradient()
     dbias = np.empty(0, dweight.dtype)
     if bias is not None:
@@ -89,11 +105,11 @@ def weight_gradient(
             raise RuntimeError(f"{weight.name} has a gradient and {bias.name} none, or the other way round")
     if accumulate:
         workspace.workers.finish()  # the gradient before this one may still be read from its operand
-    panels = packed(inputs, workspace, f"{weight.name}.inputs")
+    panels = pack()
 
     def outputs(start: int, stop: int, worker: int) -> None:
         kernels.linear_backward_weight(
             dweight[start:stop], dbias[start:stop], doutput[:, start:stop], panels, accumulate
         )
 
-    workspace.workers.defer(outputs, len(dweight), rows_worth_a_thread(inputs.size))
+    workspace.workers.defer(outputs, len(dweight), rows_worth_a_thread(len(doutput) * dweight.shape[1]))
