@@ -83,6 +83,11 @@ cdef extern from "vector.h" nogil:
     void adam_step_f64(
         double* x, double* mean, double* square, const double* gradient, double scale, double rate, double beta1,
         double beta2, double correction, double epsilon, Py_ssize_t n) noexcept
+    void averaged_step_f32(
+        float* x, float* sums, const float* gradient, float rate, float decay, float weight, Py_ssize_t n) noexcept
+    void averaged_step_f64(
+        double* x, double* sums, const double* gradient, double rate, double decay, double weight,
+        Py_ssize_t n) noexcept
 
 
 cdef inline bint raise_shifts(
@@ -298,3 +303,12 @@ cdef inline void add_row_products(real* y, const real* z, const real* x, Py_ssiz
         add_row_products_f32(y, z, x, rows, n)
     else:
         add_row_products_f64(y, z, x, rows, n)
+
+
+cdef inline void averaged_step(
+    real* x, real* sums, const real* gradient, double rate, double decay, double weight, Py_ssize_t n
+) noexcept nogil:
+    if real is float:
+        averaged_step_f32(x, sums, gradient, <float>rate, <float>decay, <float>weight, n)
+    else:
+        averaged_step_f64(x, sums, gradient, rate, decay, weight, n)

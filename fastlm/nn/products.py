@@ -78,15 +78,24 @@ def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, 
 
 
 def weight_gradient(
-    doutput: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
+    doutput: FloatArray,
+    inputs: FloatArray,
+    weight: Parameter,
+    bias: Parameter | None,
+    workspace: Workspace,
+    *,
+    mask: FloatArray | None = None,
 ) -> None:
     """Add doutput' inputs to the gradient of a weight, and the sums of doutput to that of its bias.
 
-    Deferred: it is done when `workspace.workers.finish()` returns.
+    Where the weight was multiplied by a `mask` of its shape, so is the gradient, which must be the only one. Deferred:
+    it is done when `workspace.workers.finish()` returns.
     """
-    packed_weight_gradient(
-        doutput, lambda: packed(inputs, workspace, f"{weight.name}.inputs"), weight, bias, workspace
-    )  # fmt: skip
+
+    def pack() -> FloatArray:
+        return packed(inputs, workspace, f"{weight.name}.inputs")
+
+    packed_weight_gradient(doutput, pack, weight, bias, workspace, mask=mask)
 
 
 def packed_weight_gradient(
@@ -95,9 +104,13 @@ def packed_weight_gradient(
     weight: Parameter,
     bias: Parameter | None,
     workspace: Workspace,
+    *,
+    mask: FloatArray | None = None,
 ) -> None:
     """Do what `weight_gradient` does with inputs that `pack` packs as right operand, which is called once."""
     dweight, accumulate = weight.dense_gradient()
+    if accumulate and mask is not None:
+        raise RuntimeError(f"{weight.name} has a gradient, to which one with a mask cannot be added")
     dbias = np.empty(0, dweight.dtype)
     if bias is not None:
         dbias, accumulate_bias = bias.dense_gradient()
@@ -111,5 +124,7 @@ def packed_weight_gradient(
         kernels.linear_backward_weight(
             dweight[start:stop], dbias[start:stop], doutput[:, start:stop], panels, accumulate
         )
+        if mask is not None:
+            dweight[start:stop] *= mask[start:stop]
 
     workspace.workers.defer(outputs, len(dweight), rows_worth_a_thread(len(doutput) * dweight.shape[1]))
