@@ -4,6 +4,10 @@ from fastlm.kernels.matrix cimport real
 
 
 cdef extern from "vector.h" nogil:
+    void random_mask_f32(
+        float* mask, unsigned long long key, unsigned long long threshold, float kept, Py_ssize_t n) noexcept
+    void random_mask_f64(
+        double* mask, unsigned long long key, unsigned long long threshold, double kept, Py_ssize_t n) noexcept
     int raise_shifts_f32(
         float* shift, float* factor, const float* x, const float* bias, Py_ssize_t rows) noexcept
     void exp_panel_f32(
@@ -312,3 +316,12 @@ cdef inline void averaged_step(
         averaged_step_f32(x, sums, gradient, <float>rate, <float>decay, <float>weight, n)
     else:
         averaged_step_f64(x, sums, gradient, rate, decay, weight, n)
+
+
+cdef inline void random_mask(
+    real* mask, unsigned long long key, unsigned long long threshold, real kept, Py_ssize_t n
+) noexcept nogil:
+    if real is float:
+        random_mask_f32(mask, key, threshold, kept, n)
+    else:
+        random_mask_f64(mask, key, threshold, kept, n)

@@ -148,6 +148,19 @@ static void NAMED(tanh_gradient)(REAL *dx, const REAL *dy, const REAL *y, ptrdif
         dx[i] = dy[i] * (1 - y[i] * y[i]);
 }
 
+/* mask[i] = 0 where the i-th number of the key (random.pxd) has its upper 53 bits below the threshold, else kept. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(random_mask)(REAL *restrict mask, uint64_t key, uint64_t threshold, REAL kept, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        uint64_t z = key + ((uint64_t)i + 1) * UINT64_C(0x9E3779B97F4A7C15);
+        z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+        z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+        z = z ^ (z >> 31);
+        mask[i] = (z >> 11) < threshold ? 0 : kept;
+    }
+}
+
 /* y[i] = max(x[i], 0); y may be x. NaN stays NaN. */
 FASTLM_CLONES FASTLM_UNUSED
 static void NAMED(relu_rows)(REAL *y, const REAL *x, ptrdiff_t n)
