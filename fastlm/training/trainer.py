@@ -159,7 +159,7 @@ class Trainer:
             for name, value in {"bptt_len": bptt_len, "random_bptt_len": random_bptt_len or None}.items():
                 if value is not None:
                     raise ValueError(
-                        f"{name} is {value}, but an {type(model).__name__} has no recurrence; leave it out"
+                        f"{name} is {value!r}, but an {type(model).__name__} has no recurrence; leave it out"
                     )
         self.model = model
         batch_size = model.default_batch_size if batch_size is None else batch_size
