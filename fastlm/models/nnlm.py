@@ -27,7 +27,7 @@ MAX_AVERAGES = 8
 
 
 @dataclass(frozen=True)
-class LastWords:
+class Window:
     """The last words, oldest first: all that an NNLM knows of the text so far."""
 
     ids: tuple[int, ...]
@@ -274,18 +274,18 @@ class NNLM(NeuralModel):
         for workspace, (runs, targets, positions) in zip(workspaces, batches, strict=False):
             yield Batch(positions, targets, self._features(runs, workspace), workspace)
 
-    def start(self) -> LastWords:
+    def start(self) -> Window:
         """Return the state at the beginning of a text: nothing but `<s>`, or nothing but `</s>`."""
         begin = self.vocabulary.start_id if self.context == "sentence" else self.vocabulary.end_id
-        return LastWords((begin,) * self.network.context_size)
+        return Window((begin,) * self.network.context_size)
 
-    def advance(self, state: LastWords, id: int) -> LastWords:
+    def advance(self, state: Window, id: int) -> Window:
         """Return the state after one more word."""
         if self._check_id(id) == self.vocabulary.end_id and self.context == "sentence":
             return self.start()
-        return LastWords((*state.ids[1:], int(id)))
+        return Window((*state.ids[1:], int(id)))
 
-    def log_probs(self, state: LastWords) -> FloatArray:
+    def log_probs(self, state: Window) -> FloatArray:
         """Natural log-probability of every next word, (V,)."""
         e = self.embeddings[list(state.ids)]
         h = self.network.forward_vector(e)
@@ -293,7 +293,7 @@ class NNLM(NeuralModel):
         row: FloatArray = self.output.log_probs(features[np.newaxis])[0]
         return row
 
-    def score_ids(self, state: LastWords, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], LastWords]:
+    def score_ids(self, state: Window, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Window]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
         ids = self._check_ids(ids)
         text = np.concatenate([np.array(state.ids, np.int32), ids])
