@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 WORTH_A_THREAD = 10_000_000  # multiply-adds: waking a thread takes about as long as these
+PACKED_APART = 100  # multiply-adds that take as long as to put an element into its panel, across rows
 
 
 def rows_worth_a_thread(multiply_adds: int) -> int:
@@ -50,7 +51,12 @@ def packed_transposed(matrix: FloatArray, workspace: Workspace, name: str = "pac
     """Pack the transpose of `matrix` (N, D), as `packed` does."""
     columns, depth = matrix.shape
     panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype))
-    kernels.pack_transposed(panels, matrix)
+    width = panels.shape[2]
+
+    def some_panels(start: int, stop: int, worker: int) -> None:
+        kernels.pack_transposed(panels[start:stop], matrix[start * width : stop * width])
+
+    workspace.workers.share(some_panels, len(panels), rows_worth_a_thread(PACKED_APART * depth * width))
     return panels
 
 
