@@ -203,8 +203,10 @@ class _LogNorms:
         self._counts = np.zeros(MOST_THOUSANDTHS + 1, np.int64)
         self._sum = 0.0
 
-    def add(self, log_norms: NDArray[np.floating[Any]]) -> None:
-        sizes = np.abs(log_norms)
+    def add(self, scores: NDArray[np.floating[Any]], log_probs: NDArray[np.floating[Any]]) -> None:
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            sizes = np.abs(scores - log_probs)
+        check_no_nan(sizes)
         self._sum += float(sizes.sum(dtype=np.float64))
         thousandths = np.minimum(np.ceil(1000 * sizes), MOST_THOUSANDTHS).astype(np.int64)
         self._counts += np.bincount(thousandths, minlength=len(self._counts))
@@ -287,14 +289,14 @@ def evaluate(
         for (positions, block), scored in zip(
             blocks(corpus, num_streams=num_streams, workers=workers), scores, strict=False
         ):
+            check_no_nan(block)
             if log_norms is not None and scored is not None:
-                log_norms.add(scored[1] - block)
+                log_norms.add(scored[1], block)
             ids = corpus.ids[positions]
             log_prob += float(block.sum(dtype=np.float64))
             log_prob_without_unknown += float(block.sum(dtype=np.float64, where=ids != model.vocabulary.unknown_id))
             num_ends += int(np.count_nonzero(ids == model.vocabulary.end_id))
             shown.update(len(positions))
-    check_no_nan(log_prob)
 
     return Report(
         num_tokens=corpus.num_tokens,
