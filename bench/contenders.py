@@ -1,8 +1,9 @@
 """One training step of the same model, by fastlm, by PyTorch and by plain NumPy: what bench speed compares.
 
-Every contender trains a recurrent model (batch streams, BPTT 35) or an NNLM (four words, D = 100) over 10,000 words:
-forward pass, cross-entropy, backward pass, clipping at a global norm, SGD update; float32, no dropout. A contender is
-a function from a `Setting` to a function that takes one step and returns its mean loss.
+Every contender trains a recurrent model (batch streams, BPTT 35), an NNLM (four words, D = 100) or a modern window
+model (`MODERN`) over 10,000 words: forward pass, cross-entropy, backward pass, clipping at a global norm, SGD update;
+float32, no dropout. A contender is a function from a `Setting` to a function that takes one step and returns its mean
+loss.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import numpy as np
 
 VOCAB_SIZE, BPTT_LEN, CONTEXT_SIZE, WINDOW_DIM = 10_000, 35, 4, 100
 LEARNING_RATE, MAX_NORM = 0.5, 0.25
+MODERN = {"context_size": 16, "embedding_dim": 256, "num_layers": 3, "num_averages": 3}
+MODERN_RUN = 64  # places of a run
 STEPS_OF_TEXT = 20
 GATES = {"rnnlm": 1, "gru": 3, "lstm": 4}  # of the recurrent kinds; "rnnlm" is the one of Elman and Mikolov
 
@@ -33,6 +36,10 @@ class Setting:
     @property
     def flops(self) -> int:
         """FLOPs of a step: 6 x the multiply-adds of the dense products, the lookup excluded."""
+        if self.kind == "window":
+            dim, residual = MODERN["embedding_dim"], 4 * self.hidden * (MODERN["num_layers"] - 1)
+            inner = dim * (MODERN["context_size"] + MODERN["num_averages"] + 1) + residual
+            return 6 * self.tokens * (self.hidden * inner + dim * VOCAB_SIZE)
         inputs = 2 * self.hidden * GATES[self.kind] if self.kind in GATES else CONTEXT_SIZE * WINDOW_DIM
         return 6 * self.tokens * self.hidden * (inputs + VOCAB_SIZE)
 
@@ -59,6 +66,9 @@ def fastlm_model(setting: Setting, num_tokens: int, **options):
     if setting.kind in GATES:
         cell = "elman" if setting.kind == "rnnlm" else setting.kind
         return fastlm.RNNLM(vocabulary, cell=cell, embedding_dim=setting.hidden, **options), corpus
+    if setting.kind == "window":
+        options = {"activation": "gelu", "tied": True, "context": "continuous", **MODERN, **options}
+        return fastlm.NNLM(vocabulary, **options), corpus
     return fastlm.NNLM(vocabulary, context_size=CONTEXT_SIZE, embedding_dim=WINDOW_DIM, **options), corpus
 
 
@@ -110,6 +120,13 @@ def torch_step(setting: Setting) -> Step:
         def forward() -> "torch.Tensor":
             output, carried[0] = recurrent(encoder(inputs), detached(carried[0]))
             return decoder(output).view(-1, VOCAB_SIZE)
+    elif setting.kind == "window":
+        from torch_window import WindowModel
+
+        model = WindowModel(VOCAB_SIZE, setting.hidden, **MODERN)
+
+        def forward() -> "torch.Tensor":
+            return model(inputs)
     else:
         encoder = torch.nn.Embedding(VOCAB_SIZE + 1, WINDOW_DIM)
         layer = torch.nn.Linear(CONTEXT_SIZE * WINDOW_DIM, setting.hidden)
@@ -136,6 +153,11 @@ def batch_arrays(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
     ids = zipf_ids(setting.tokens + 1)
     if setting.kind in GATES:
         return ids[:-1].reshape(BPTT_LEN, -1), ids[1:].reshape(BPTT_LEN, -1)
+    if setting.kind == "window":
+        seen = MODERN["context_size"] * 2 ** MODERN["num_averages"]
+        return zipf_ids(setting.tokens // MODERN_RUN * (seen + MODERN_RUN - 1)).reshape(-1, seen + MODERN_RUN - 1), ids[
+            1:
+        ]
     return zipf_ids(setting.tokens * CONTEXT_SIZE).reshape(-1, CONTEXT_SIZE), ids[1:]
 
 

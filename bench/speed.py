@@ -24,6 +24,7 @@ SETTINGS = [
     *(Setting("rnnlm", batch, hidden) for batch in (20, 64) for hidden in (100, 200, 650)),
     *(Setting(cell, 20, hidden) for cell in ("gru", "lstm") for hidden in (200, 650)),
     *(Setting("nnlm", batch, hidden) for batch in (256, 1024) for hidden in (100, 200, 650)),
+    Setting("window", 512, 512),
 ]
 PARTS = ("steps", "threads", "use", "profile", "memory")
 

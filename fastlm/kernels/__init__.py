@@ -13,6 +13,7 @@ looks things up in.
 from fastlm.errors import compiled_modules
 
 with compiled_modules(__name__):
+    from fastlm.kernels.activations import gelu_backward, gelu_forward, relu_backward, relu_forward
     from fastlm.kernels.class_softmax import (
         class_forward,
         class_forward_backward,
@@ -23,6 +24,7 @@ with compiled_modules(__name__):
     from fastlm.kernels.dropout import dropout_forward, dropout_mask, word_dropout
     from fastlm.kernels.embedding import add_rows, embedding_backward, embedding_forward
     from fastlm.kernels.gru import gru_backward, gru_forward, gru_step
+    from fastlm.kernels.layer_norm import layer_norm_backward, layer_norm_forward
     from fastlm.kernels.linear import (
         linear_backward,
         linear_backward_weight,
@@ -55,6 +57,15 @@ with compiled_modules(__name__):
         sgd_update,
         squared_norm,
     )
+    from fastlm.kernels.window import (
+        average_backward,
+        average_backward_weight,
+        average_forward,
+        pack_windows,
+        pack_words,
+        window_backward,
+        window_forward,
+    )
 
 __all__ = [
     "PANEL_BYTES",
@@ -62,6 +73,9 @@ __all__ = [
     "adam_update",
     "add_rows",
     "alias_table",
+    "average_backward",
+    "average_backward_weight",
+    "average_forward",
     "averaged_update",
     "class_forward",
     "class_forward_backward",
@@ -78,9 +92,13 @@ __all__ = [
     "embedding_backward",
     "embedding_forward",
     "entropies_and_ranks",
+    "gelu_backward",
+    "gelu_forward",
     "gru_backward",
     "gru_forward",
     "gru_step",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "linear_backward",
     "linear_backward_weight",
     "linear_forward",
@@ -92,6 +110,10 @@ __all__ = [
     "nce_forward_backward",
     "pack_matrix",
     "pack_transposed",
+    "pack_windows",
+    "pack_words",
+    "relu_backward",
+    "relu_forward",
     "sampled_backward_weight",
     "sampled_softmax_forward_backward",
     "sgd_update",
@@ -104,5 +126,7 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
     "target_logits",
+    "window_backward",
+    "window_forward",
     "word_dropout",
 ]

@@ -2,6 +2,7 @@
 
 from fastlm.kernels.matrix cimport real
 from fastlm.kernels.random cimport random_bits
+from fastlm.kernels.vector cimport random_mask
 
 
 def dropout_mask(real[::1] mask, unsigned long long key, double rate):
@@ -14,16 +15,13 @@ def dropout_mask(real[::1] mask, unsigned long long key, double rate):
         The same key gives the same mask.
     rate : float in [0, 1)
     """
-    cdef Py_ssize_t D = mask.shape[0], i
-    cdef unsigned long long threshold
-    cdef real kept
+    cdef Py_ssize_t D = mask.shape[0]
     if not 0.0 <= rate < 1.0:
         raise ValueError(f"rate is {rate}, expected 0 <= rate < 1")
+    if D == 0:
+        return
     with nogil:
-        threshold = <unsigned long long>(rate * 9007199254740992.0)
-        kept = <real>(1.0 / (1.0 - rate))
-        for i in range(D):
-            mask[i] = <real>0.0 if (random_bits(key, i) >> 11) < threshold else kept
+        random_mask(&mask[0], key, <unsigned long long>(rate * 9007199254740992.0), <real>(1.0 / (1.0 - rate)), D)
 
 
 def dropout_forward(real[:, ::1] output, const real[:, ::1] inputs, const real[::1] mask):

@@ -4,6 +4,10 @@ from fastlm.kernels.matrix cimport real
 
 
 cdef extern from "vector.h" nogil:
+    void random_mask_f32(
+        float* mask, unsigned long long key, unsigned long long threshold, float kept, Py_ssize_t n) noexcept
+    void random_mask_f64(
+        double* mask, unsigned long long key, unsigned long long threshold, double kept, Py_ssize_t n) noexcept
     int raise_shifts_f32(
         float* shift, float* factor, const float* x, const float* bias, Py_ssize_t rows) noexcept
     void exp_panel_f32(
@@ -34,6 +38,29 @@ cdef extern from "vector.h" nogil:
     void tanh_rows_f64(double* x, Py_ssize_t n) noexcept
     void tanh_gradient_f32(float* dx, const float* dy, const float* y, Py_ssize_t n) noexcept
     void tanh_gradient_f64(double* dx, const double* dy, const double* y, Py_ssize_t n) noexcept
+    void relu_rows_f32(float* y, const float* x, Py_ssize_t n) noexcept
+    void relu_rows_f64(double* y, const double* x, Py_ssize_t n) noexcept
+    void relu_gradient_f32(float* dx, const float* dy, const float* y, Py_ssize_t n) noexcept
+    void relu_gradient_f64(double* dx, const double* dy, const double* y, Py_ssize_t n) noexcept
+    void gelu_rows_f32(float* y, const float* x, Py_ssize_t n) noexcept
+    void gelu_rows_f64(double* y, const double* x, Py_ssize_t n) noexcept
+    void gelu_gradient_f32(float* dx, const float* dy, const float* x, Py_ssize_t n) noexcept
+    void gelu_gradient_f64(double* dx, const double* dy, const double* x, Py_ssize_t n) noexcept
+    void gain_and_bias_f32(float* y, const float* x, const float* gain, const float* bias, Py_ssize_t n) noexcept
+    void gain_and_bias_f64(double* y, const double* x, const double* gain, const double* bias, Py_ssize_t n) noexcept
+    void shifted_row_f32(float* y, const float* x, float shift, Py_ssize_t n) noexcept
+    void shifted_row_f64(double* y, const double* x, double shift, Py_ssize_t n) noexcept
+    void multiply_rows_f32(float* y, const float* x, const float* z, Py_ssize_t n) noexcept
+    void multiply_rows_f64(double* y, const double* x, const double* z, Py_ssize_t n) noexcept
+    float dot_f32(const float* x, const float* y, Py_ssize_t n) noexcept
+    double dot_f64(const double* x, const double* y, Py_ssize_t n) noexcept
+    void centre_gradient_f32(float* dx, const float* x, float mean, float slope, float scale, Py_ssize_t n) noexcept
+    void centre_gradient_f64(
+        double* dx, const double* x, double mean, double slope, double scale, Py_ssize_t n) noexcept
+    void add_weighted_rows_f32(float* y, const float* weight, const float* x, Py_ssize_t rows, Py_ssize_t n) noexcept
+    void add_weighted_rows_f64(double* y, const double* weight, const double* x, Py_ssize_t rows, Py_ssize_t n) noexcept
+    void add_row_products_f32(float* y, const float* z, const float* x, Py_ssize_t rows, Py_ssize_t n) noexcept
+    void add_row_products_f64(double* y, const double* z, const double* x, Py_ssize_t rows, Py_ssize_t n) noexcept
     void add_scaled_f32(float* y, float scale, const float* x, Py_ssize_t n) noexcept
     void add_scaled_f64(double* y, double scale, const double* x, Py_ssize_t n) noexcept
     void add_matrix_vector_f32(
@@ -201,6 +228,87 @@ cdef inline void adam_step(
         adam_step_f64(x, mean, square, gradient, scale, rate, beta1, beta2, correction, epsilon, n)
 
 
+cdef inline void relu_rows(real* y, const real* x, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        relu_rows_f32(y, x, n)
+    else:
+        relu_rows_f64(y, x, n)
+
+
+cdef inline void relu_gradient(real* dx, const real* dy, const real* y, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        relu_gradient_f32(dx, dy, y, n)
+    else:
+        relu_gradient_f64(dx, dy, y, n)
+
+
+cdef inline void gelu_rows(real* y, const real* x, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        gelu_rows_f32(y, x, n)
+    else:
+        gelu_rows_f64(y, x, n)
+
+
+cdef inline void gelu_gradient(real* dx, const real* dy, const real* x, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        gelu_gradient_f32(dx, dy, x, n)
+    else:
+        gelu_gradient_f64(dx, dy, x, n)
+
+
+cdef inline void gain_and_bias(real* y, const real* x, const real* gain, const real* bias, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        gain_and_bias_f32(y, x, gain, bias, n)
+    else:
+        gain_and_bias_f64(y, x, gain, bias, n)
+
+
+cdef inline void shifted_row(real* y, const real* x, real shift, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        shifted_row_f32(y, x, shift, n)
+    else:
+        shifted_row_f64(y, x, shift, n)
+
+
+cdef inline void multiply_rows(real* y, const real* x, const real* z, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        multiply_rows_f32(y, x, z, n)
+    else:
+        multiply_rows_f64(y, x, z, n)
+
+
+cdef inline real dot(const real* x, const real* y, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        return dot_f32(x, y, n)
+    else:
+        return dot_f64(x, y, n)
+
+
+cdef inline void centre_gradient(
+    real* dx, const real* x, real mean, real slope, real scale, Py_ssize_t n
+) noexcept nogil:
+    if real is float:
+        centre_gradient_f32(dx, x, mean, slope, scale, n)
+    else:
+        centre_gradient_f64(dx, x, mean, slope, scale, n)
+
+
+cdef inline void add_weighted_rows(
+    real* y, const real* weight, const real* x, Py_ssize_t rows, Py_ssize_t n
+) noexcept nogil:
+    if real is float:
+        add_weighted_rows_f32(y, weight, x, rows, n)
+    else:
+        add_weighted_rows_f64(y, weight, x, rows, n)
+
+
+cdef inline void add_row_products(real* y, const real* z, const real* x, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        add_row_products_f32(y, z, x, rows, n)
+    else:
+        add_row_products_f64(y, z, x, rows, n)
+
+
 cdef inline void averaged_step(
     real* x, real* sums, const real* gradient, double rate, double decay, double weight, Py_ssize_t n
 ) noexcept nogil:
@@ -208,3 +316,12 @@ cdef inline void averaged_step(
         averaged_step_f32(x, sums, gradient, <float>rate, <float>decay, <float>weight, n)
     else:
         averaged_step_f64(x, sums, gradient, rate, decay, weight, n)
+
+
+cdef inline void random_mask(
+    real* mask, unsigned long long key, unsigned long long threshold, real kept, Py_ssize_t n
+) noexcept nogil:
+    if real is float:
+        random_mask_f32(mask, key, threshold, kept, n)
+    else:
+        random_mask_f64(mask, key, threshold, kept, n)

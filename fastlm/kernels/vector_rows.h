@@ -148,6 +148,134 @@ static void NAMED(tanh_gradient)(REAL *dx, const REAL *dy, const REAL *y, ptrdif
         dx[i] = dy[i] * (1 - y[i] * y[i]);
 }
 
+/* mask[i] = 0 where the i-th number of the key (random.pxd) has its upper 53 bits below the threshold, else kept. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(random_mask)(REAL *restrict mask, uint64_t key, uint64_t threshold, REAL kept, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        uint64_t z = key + ((uint64_t)i + 1) * UINT64_C(0x9E3779B97F4A7C15);
+        z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+        z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+        z = z ^ (z >> 31);
+        mask[i] = (z >> 11) < threshold ? 0 : kept;
+    }
+}
+
+/* y[i] = max(x[i], 0); y may be x. NaN stays NaN. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(relu_rows)(REAL *y, const REAL *x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = x[i] < 0 ? 0 : x[i];
+}
+
+/* dx[i] = dy[i] where y[i] > 0, else 0: the gradient through y = max(x, 0); dx may be dy. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(relu_gradient)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        dx[i] = y[i] > 0 ? dy[i] : 0;
+}
+
+#define GELU_SCALE (REAL)0.7978845608028653559 /* sqrt(2 / pi) */
+#define GELU_CUBIC (REAL)0.044715
+
+/* y[i] = x[i] / 2 (1 + tanh(sqrt(2 / pi) (x[i] + 0.044715 x[i]^3))). */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(gelu_rows)(REAL *restrict y, const REAL *restrict x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        REAL t = REAL_TANH(GELU_SCALE * (x[i] + GELU_CUBIC * x[i] * x[i] * x[i]));
+        y[i] = (REAL)0.5 * x[i] * (1 + t);
+    }
+}
+
+/* dx[i] = dy[i] y'(x[i]) for the function above; dx may be dy. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(gelu_gradient)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        REAL square = GELU_CUBIC * x[i] * x[i];
+        REAL t = REAL_TANH(GELU_SCALE * (x[i] + square * x[i]));
+        REAL slope = (REAL)0.5 * x[i] * (1 - t * t) * GELU_SCALE * (1 + 3 * square);
+        dx[i] = dy[i] * ((REAL)0.5 * (1 + t) + slope);
+    }
+}
+
+#undef GELU_SCALE
+#undef GELU_CUBIC
+
+/* y[i] = gain[i] x[i] + bias[i]. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(gain_and_bias)(REAL *restrict y, const REAL *restrict x, const REAL *restrict gain,
+                                 const REAL *restrict bias, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = gain[i] * x[i] + bias[i];
+}
+
+/* y[i] = x[i] - shift. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(shifted_row)(REAL *restrict y, const REAL *restrict x, REAL shift, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = x[i] - shift;
+}
+
+/* y[i] = x[i] z[i]; y may be x. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(multiply_rows)(REAL *y, const REAL *x, const REAL *z, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = x[i] * z[i];
+}
+
+/* Sum of x[i] y[i]. */
+FASTLM_CLONES FASTLM_UNUSED
+static REAL NAMED(dot)(const REAL *restrict x, const REAL *restrict y, ptrdiff_t n)
+{
+    REAL lanes[FASTLM_LANES] = {0};
+    REAL sum = 0;
+    ptrdiff_t i = 0;
+    for (; i + FASTLM_LANES <= n; i += FASTLM_LANES)
+        for (int lane = 0; lane < FASTLM_LANES; lane++)
+            lanes[lane] += x[i + lane] * y[i + lane];
+    for (; i < n; i++)
+        sum += x[i] * y[i];
+    for (int lane = 0; lane < FASTLM_LANES; lane++)
+        sum += lanes[lane];
+    return sum;
+}
+
+/* dx[i] = scale (dx[i] - mean - slope x[i]). */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(centre_gradient)(REAL *restrict dx, const REAL *restrict x, REAL mean, REAL slope, REAL scale,
+                                   ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        dx[i] = scale * (dx[i] - mean - slope * x[i]);
+}
+
+/* y[i] += sum over r of weight[r, i] x[r, i] for row-major (rows, n). */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(add_weighted_rows)(REAL *restrict y, const REAL *restrict weight, const REAL *restrict x,
+                                     ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t i = 0; i < n; i++)
+            y[i] += weight[r * n + i] * x[r * n + i];
+}
+
+/* y[r, i] += z[i] x[r, i] for row-major (rows, n). */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(add_row_products)(REAL *restrict y, const REAL *restrict z, const REAL *restrict x,
+                                    ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t i = 0; i < n; i++)
+            y[r * n + i] += z[i] * x[r * n + i];
+}
+
 /* y[i] += scale * x[i]. */
 FASTLM_CLONES FASTLM_UNUSED
 static void NAMED(add_scaled)(REAL *restrict y, REAL scale, const REAL *restrict x, ptrdiff_t n)

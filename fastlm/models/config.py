@@ -34,7 +34,7 @@ def checked(config: dict[str, Any], choices: Mapping[str, tuple[str, ...]]) -> d
                 raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, choices[name]))}")
         elif name.endswith(("_size", "_dim", "num_layers")):
             result[name] = whole_number(name, value, minimum=1, maximum=MAX_SIZE)
-        elif name == "seed":
+        elif name in ("seed", "num_averages"):
             result[name] = whole_number(name, value, minimum=0)
         elif name in RATES or (name in RATES_OR_COMMON and value is not None):
             result[name] = real_number(name, value)

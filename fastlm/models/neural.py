@@ -108,6 +108,12 @@ class NeuralModel(LanguageModel):
     @abstractmethod
     def _build(self, source: ParameterSource) -> list[Layer]: ...
 
+    def _rate(self, name: str) -> float:
+        """Return a rate of dropout by its name; None stands for the common rate."""
+        value: float | None = self.config[name]
+        rate: float = self.config["dropout"] if value is None else value
+        return rate
+
     @property
     def parameter_list(self) -> list[Parameter]:
         """All parameters, in the order of the layers."""

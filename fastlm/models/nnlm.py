@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +10,21 @@ from numpy.typing import NDArray
 from fastlm.inference.interface import State
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
-from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
+from fastlm.nn.feedforward import ACTIVATIONS
+from fastlm.nn.layers import Dropout, Embedding, Layer, WordDropout
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.window_network import WindowNetwork
 from fastlm.nn.workspace import Workspace
 from fastlm.text.batches import Windows, ngram_windows
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["NNLM"]
+
+TRAINING_RUN = 64  # places of a run: its words are looked up once, those before it again
+EVALUATION_RUN = 512
+MAX_AVERAGES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +50,10 @@ class NNLM(NeuralModel):
 
     Words that are used alike get alike vectors, so a sequence that was never seen gets a sensible probability.
 
+    That is the textbook model. With several layers it is a modern one, after Sun & Iyyer (2021): layer normalisation,
+    residual layers, and a view of the words beyond the window through learned averages; see
+    `fastlm.nn.window_network.WindowNetwork`. It likes windows of 8 to 32 words in continuous context, and `tied`.
+
     Parameters
     ----------
     vocabulary : Vocabulary
@@ -51,11 +61,23 @@ class NNLM(NeuralModel):
         n, the words that are seen: 4 makes a 5-gram model.
     embedding_dim, hidden_size : int
         D and H.
+    num_layers : int
+        Hidden layers. 1 is the textbook's; more are residual layers, each of two affine maps over 2 H inner units.
+    activation : {"tanh", "relu", "gelu"}
+        What makes a layer nonlinear; "gelu" suits several layers.
+    num_averages : int
+        K learned averages of the words beyond the window, of n words, of 2 n before them, of 4 n ...: n 2^K words are
+        seen in all. For continuous context.
     direct : bool
         Whether the embeddings are also connected to the output directly. The output's weight is then [W_y W_d],
-        (V, H + n D).
+        (V, H + n D). For the textbook model.
     dropout : float in [0, 1)
-        Rate on the embeddings and on the hidden layer, in training.
+        The common rate of the three that follow, in training.
+    embedding_dropout, hidden_dropout, output_dropout : float in [0, 1), optional
+        Rates on the embeddings, within the layers above the first, and on the uppermost layer's output; None: the
+        common one.
+    word_dropout : float in [0, 1)
+        Rate at which words lose their whole embedding for a batch (Gal & Ghahramani 2016).
     context : {"sentence", "continuous"}
         Whether windows stop at the sentence's start (and are padded with `<s>`), or run on through `</s>`.
     seed : int
@@ -65,7 +87,7 @@ class NNLM(NeuralModel):
     source : ParameterSource, optional
         Parameters to take in place of random ones.
     **output_options
-        `output` and what belongs to it: see `fastlm.models.outputs.OutputOptions`.
+        `output`, `tied` and what belongs to it: see `fastlm.models.outputs.OutputOptions`.
 
     Examples
     --------
@@ -76,10 +98,19 @@ class NNLM(NeuralModel):
     (8, 8)
     >>> bool(abs(sum(p.probability for p in model.predict("the cat", k=6, unknown=True)) - 1) < 1e-5)
     True
+    >>> modern = fastlm.NNLM(vocabulary, context_size=2, num_layers=3, num_averages=2, context="continuous", tied=True)
+    >>> len(modern.start().ids)
+    8
     """
 
     architecture = "nnlm"
     default_batch_size = 256
+    choices: ClassVar = NeuralModel.choices | {"activation": tuple(ACTIVATIONS)}
+    added_later: ClassVar = {
+        **NeuralModel.added_later,
+        **{"num_layers": 1, "activation": "tanh", "num_averages": 0, "word_dropout": 0.0},
+        **{"embedding_dropout": None, "hidden_dropout": None, "output_dropout": None},
+    }
 
     def __init__(
         self,
@@ -88,22 +119,34 @@ class NNLM(NeuralModel):
         context_size: int = 4,
         embedding_dim: int = 100,
         hidden_size: int = 200,
+        num_layers: int = 1,
+        activation: str = "tanh",
+        num_averages: int = 0,
         direct: bool = False,
         dropout: float = 0.3,
+        embedding_dropout: float | None = None,
+        hidden_dropout: float | None = None,
+        output_dropout: float | None = None,
+        word_dropout: float = 0.0,
         context: str = "sentence",
         seed: int = 1,
         dtype: str = "float32",
         source: ParameterSource | None = None,
         **output_options: Unpack[OutputOptions],
     ) -> None:
-        if direct is True and output_options.get("tied") is True:
-            raise ValueError("tied and direct are both True, but a tied table has no room for direct connections")
         config = {
             "context_size": context_size,
             "embedding_dim": embedding_dim,
             "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "activation": activation,
+            "num_averages": num_averages,
             "direct": direct,
             "dropout": dropout,
+            "embedding_dropout": embedding_dropout,
+            "hidden_dropout": hidden_dropout,
+            "output_dropout": output_dropout,
+            "word_dropout": word_dropout,
             "context": context,
             "seed": seed,
             "dtype": dtype,
@@ -113,15 +156,46 @@ class NNLM(NeuralModel):
 
     def _build(self, source: ParameterSource) -> list[Layer]:
         config, vocab_size = self.config, len(self.vocabulary)
-        window = config["context_size"] * config["embedding_dim"]
-        features = config["hidden_size"] + (window if config["direct"] else 0)
-        self.embedding = Embedding("embedding", vocab_size + 1, config["embedding_dim"], source)
-        self.embedding_dropout = Dropout("embedding_dropout", config["dropout"])
-        self.hidden = Linear("hidden", window, config["hidden_size"], source)
-        self.tanh = Tanh("tanh")
-        self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
+        self._check_combination()
+        size, embedding_dim, hidden_size = config["context_size"], config["embedding_dim"], config["hidden_size"]
+        self.embedding = Embedding("embedding", vocab_size + 1, embedding_dim, source)
+        self.word_dropout = WordDropout("word_dropout", config["word_dropout"])
+        self.embedding_dropout = Dropout("embedding_dropout", self._rate("embedding_dropout"))
+        self.network = WindowNetwork(
+            size,
+            embedding_dim,
+            hidden_size,
+            source,
+            num_layers=config["num_layers"],
+            num_averages=config["num_averages"],
+            activation=config["activation"],
+            dropout=self._rate("hidden_dropout"),
+        )
+        self.output_dropout = Dropout("hidden_dropout", self._rate("output_dropout"))  # a name that keeps old masks
+        features = hidden_size + (size * embedding_dim if config["direct"] else 0)
         self.output = make_output(config, features, self.vocabulary, source, self.embedding.weight)
-        return [self.embedding, self.embedding_dropout, self.hidden, self.tanh, self.hidden_dropout, self.output]
+        return [self.embedding, self.network, self.output]
+
+    def _check_combination(self) -> None:
+        config = self.config
+        if config["direct"] and config.get("tied"):
+            raise ValueError("tied and direct are both True, but a tied table has no room for direct connections")
+        if config["direct"] and not self._is_textbook:
+            raise ValueError("direct is True, but only a model of one layer, without averages, has direct connections")
+        if config["num_averages"] > MAX_AVERAGES:
+            raise ValueError(
+                f"num_averages is {config['num_averages']}, expected at most {MAX_AVERAGES}: each is over twice as "
+                "many words as the one before"
+            )
+        if config["num_averages"] and self.context == "sentence":
+            raise ValueError(
+                f"num_averages is {config['num_averages']}, but in sentence context little is beyond a window; take "
+                "context 'continuous'"
+            )
+
+    @property
+    def _is_textbook(self) -> bool:
+        return bool(self.config["num_layers"] == 1 and self.config["num_averages"] == 0)
 
     @property
     def carries_state(self) -> bool:
@@ -133,27 +207,29 @@ class NNLM(NeuralModel):
         """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
         return self.embedding.weight.value
 
-    def _features(self, windows: IntArray, workspace: Workspace) -> FloatArray:
-        """Return what the output layer sees of `windows` (N, n): h, or h and e beside each other."""
-        num_windows = len(windows)
-        looked_up = self.embedding.forward(windows.reshape(-1), workspace)
-        e = self.embedding_dropout.forward(looked_up.reshape(1, -1), workspace).reshape(num_windows, -1)
-        h = self.tanh.forward(self.hidden.forward(e, workspace), workspace)
-        h = self.hidden_dropout.forward(h.reshape(1, -1), workspace).reshape(num_windows, -1)
+    def _features(self, runs: IntArray, workspace: Workspace) -> FloatArray:
+        """Return what the output layer sees at the places of `runs` (B, C + T - 1): h, or h and e beside each other."""
+        ids = runs.reshape(-1)
+        looked_up = self.word_dropout.forward(self.embedding.forward(ids, workspace), ids, workspace)
+        dropped = self.embedding_dropout.forward(looked_up.reshape(1, -1), workspace)
+        h = self.network.forward(dropped.reshape(len(runs), -1, self.config["embedding_dim"]), workspace)
+        h = self.output_dropout.forward(h.reshape(1, -1), workspace).reshape(len(h), -1)
         if not self.config["direct"]:
             return h
-        features = workspace.array("features", (num_windows, h.shape[1] + e.shape[1]))
+        e = dropped.reshape(len(h), -1)
+        features = workspace.array("features", (len(h), h.shape[1] + e.shape[1]))
         return np.concatenate([h, e], axis=1, out=features)
 
     def _backward(self, dfeatures: FloatArray, workspace: Workspace) -> None:
         hidden_size = self.config["hidden_size"]
         dh = np.ascontiguousarray(dfeatures[:, :hidden_size])
-        dh = self.hidden_dropout.backward(dh.reshape(1, -1), workspace).reshape(dh.shape)
-        de = self.hidden.backward(self.tanh.backward(dh, workspace), workspace)
+        dh = self.output_dropout.backward(dh.reshape(1, -1), workspace).reshape(dh.shape)
+        de = self.network.backward(dh, workspace)
         if self.config["direct"]:
-            de += dfeatures[:, hidden_size:]
+            de += dfeatures[:, hidden_size:].reshape(de.shape)
         de = self.embedding_dropout.backward(de.reshape(1, -1), workspace)
-        self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
+        de = de.reshape(-1, self.config["embedding_dim"])
+        self.embedding.backward(self.word_dropout.backward(de, workspace), workspace)
 
     def training_batches(
         self,
@@ -165,37 +241,49 @@ class NNLM(NeuralModel):
         start: int = 0,
         random_bptt_len: bool = False,
     ) -> Iterator[tuple[IntArray, IntArray]]:
-        """Yield (windows, targets) of all tokens in a random order; lengths of chunks have no meaning here."""
-        for windows, targets, _ in self._windows(corpus, seed).batches(batch_size, start):
-            yield windows, targets
+        """Yield (runs, targets) of all tokens in a random order; lengths of chunks have no meaning here.
+
+        Runs are windows (N, n), and for a modern model in continuous context pieces of text of many windows.
+        """
+        windows = self._windows(corpus, min(batch_size, TRAINING_RUN), seed)
+        for runs, targets, _ in windows.batches(batch_size, start):
+            yield runs, targets
 
     def num_training_batches(
         self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, random_bptt_len: bool = False
     ) -> int:
         """Count the batches of an epoch."""
-        return -(-corpus.num_tokens // batch_size)
+        return self._windows(corpus, min(batch_size, TRAINING_RUN)).num_batches(batch_size)
 
     def loss_and_gradients(self, batch: tuple[IntArray, IntArray], workspace: Workspace) -> tuple[float, int]:
-        """Forward and backward pass of windows (N, n) and targets (N,)."""
-        windows, targets = batch
-        features = self._features(windows, workspace)
-        loss, dfeatures = self.output.loss_and_gradient(features, targets, 1.0 / len(targets), workspace)
+        """Forward and backward pass of runs (B, C + T - 1) and targets (B T,)."""
+        runs, targets = batch
+        num_events = int(np.count_nonzero(targets >= 0))
+        features = self._features(runs, workspace)
+        loss, dfeatures = self.output.loss_and_gradient(features, targets, 1.0 / max(1, num_events), workspace)
         self._backward(dfeatures, workspace)
         workspace.workers.finish()
-        return loss, len(targets)
+        return loss, num_events
 
-    def _windows(self, corpus: Corpus, seed: Sequence[int] | None = None) -> Windows:
-        return Windows(corpus, self.config["context_size"], sentence=self.context == "sentence", seed=seed)
+    def _windows(self, corpus: Corpus, run_length: int, seed: Sequence[int] | None = None) -> Windows:
+        run_length = run_length if self._has_runs else 1
+        sentence = self.context == "sentence"
+        return Windows(corpus, self.network.context_size, sentence=sentence, seed=seed, run_length=run_length)
+
+    @property
+    def _has_runs(self) -> bool:
+        """Whether windows are read in runs; for the textbook model each is drawn by itself."""
+        return self.context == "continuous" and not self._is_textbook
 
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
-        batches = self._windows(corpus).batches(EVALUATION_ROWS)
-        for workspace, (windows, targets, positions) in zip(workspaces, batches, strict=False):
-            yield Batch(positions, targets, self._features(windows, workspace), workspace)
+        batches = self._windows(corpus, EVALUATION_RUN).batches(EVALUATION_ROWS)
+        for workspace, (runs, targets, positions) in zip(workspaces, batches, strict=False):
+            yield Batch(positions, targets, self._features(runs, workspace), workspace)
 
     def start(self) -> Window:
         """Return the state at the beginning of a text: nothing but `<s>`, or nothing but `</s>`."""
         begin = self.vocabulary.start_id if self.context == "sentence" else self.vocabulary.end_id
-        return Window(self, (begin,) * self.config["context_size"])
+        return Window(self, (begin,) * self.network.context_size)
 
     def _advance_one(self, state: Window, id: int) -> Window:
         if id == self.vocabulary.end_id and self.context == "sentence":
@@ -203,9 +291,9 @@ class NNLM(NeuralModel):
         return Window(self, (*state.ids[1:], id))
 
     def _feature_vector(self, state: Window) -> FloatArray:
-        e = self.embeddings[list(state.ids)].reshape(-1)
-        h = self.tanh.forward_vector(self.hidden.forward_vector(e))
-        return np.concatenate([h, e]) if self.config["direct"] else h
+        e = self.embeddings[list(state.ids)]
+        h = self.network.forward_vector(e)
+        return np.concatenate([h, e.reshape(-1)]) if self.config["direct"] else h
 
     def _features_after(self, states: list[Window], workspace: Workspace) -> FloatArray:
         return self._features(np.array([state.ids for state in states], np.int32), workspace)
@@ -216,17 +304,23 @@ class NNLM(NeuralModel):
         """Log-probability of each id as the text that follows `state`, and the state after them."""
         self._own(state)
         ids = self._check_ids(ids)
-        size, sentence = self.config["context_size"], self.context == "sentence"
         text = np.concatenate([np.array(state.ids, np.int32), ids])
         log_probs = np.empty(len(ids))
         workspace = self._scratch(workers)
         for start in range(0, len(ids), EVALUATION_ROWS):
             targets = ids[start : start + EVALUATION_ROWS]
-            windows = np.empty((len(targets), size), np.int32)
-            positions = np.arange(size + start, size + start + len(targets))
-            ngram_windows(windows, text, positions, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
-            values = self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
-            log_probs[start : start + len(targets)] = values
-        for id in ids[-size:].tolist():
+            features = self._features(self._runs_of(text, start, len(targets)), workspace)
+            log_probs[start : start + len(targets)] = self.output.target_log_probs(features, targets, workspace)
+        for id in ids[-len(state.ids) :].tolist():
             state = self._advance_one(state, id)
         return log_probs, state
+
+    def _runs_of(self, text: IntArray, start: int, num_places: int) -> IntArray:
+        """Return what is seen at so many places of a text that begins with a state's words."""
+        size = self.network.context_size
+        if self._has_runs:
+            return text[np.newaxis, start : start + size + num_places - 1]
+        windows, positions = np.empty((num_places, size), np.int32), np.arange(num_places) + (size + start)
+        sentence = self.context == "sentence"
+        ngram_windows(windows, text, positions, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
+        return windows

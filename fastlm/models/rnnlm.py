@@ -193,12 +193,6 @@ class RNNLM(NeuralModel):
         self.output = make_output(config, config["hidden_size"], self.vocabulary, source, self.embedding.weight)
         return [self.embedding, self.recurrent, self.output]
 
-    def _rate(self, name: str) -> float:
-        """Return a rate of dropout by its name; None stands for the common rate."""
-        value: float | None = self.config[name]
-        rate: float = self.config["dropout"] if value is None else value
-        return rate
-
     @property
     def carries_state(self) -> bool:
         """Whether the hidden layer runs on through the text."""

@@ -4,6 +4,8 @@ Every row of a product is the same whatever rows stand beside it (see kernels/ma
 blocks as there are threads, where there is enough to do.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -17,11 +19,13 @@ __all__ = [
     "packed",
     "packed_shape",
     "packed_transposed",
+    "packed_weight_gradient",
     "rows_worth_a_thread",
     "weight_gradient",
 ]
 
 WORTH_A_THREAD = 10_000_000  # multiply-adds: waking a thread takes about as long as these
+PACKED_APART = 100  # multiply-adds that take as long as to put an element into its panel, across rows
 
 
 def rows_worth_a_thread(multiply_adds: int) -> int:
@@ -47,7 +51,12 @@ def packed_transposed(matrix: FloatArray, workspace: Workspace, name: str = "pac
     """Pack the transpose of `matrix` (N, D), as `packed` does."""
     columns, depth = matrix.shape
     panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype))
-    kernels.pack_transposed(panels, matrix)
+    width = panels.shape[2]
+
+    def some_panels(start: int, stop: int, worker: int) -> None:
+        kernels.pack_transposed(panels[start:stop], matrix[start * width : stop * width])
+
+    workspace.workers.share(some_panels, len(panels), rows_worth_a_thread(PACKED_APART * depth * width))
     return panels
 
 
@@ -88,6 +97,23 @@ def weight_gradient(
     Where the weight was multiplied by a `mask` of its shape, so is the gradient, which must be the only one. Deferred:
     it is done when `workspace.workers.finish()` returns.
     """
+
+    def pack() -> FloatArray:
+        return packed(inputs, workspace, f"{weight.name}.inputs")
+
+    packed_weight_gradient(doutput, pack, weight, bias, workspace, mask=mask)
+
+
+def packed_weight_gradient(
+    doutput: FloatArray,
+    pack: Callable[[], FloatArray],
+    weight: Parameter,
+    bias: Parameter | None,
+    workspace: Workspace,
+    *,
+    mask: FloatArray | None = None,
+) -> None:
+    """Do what `weight_gradient` does with inputs that `pack` packs as right operand, which is called once."""
     dweight, accumulate = weight.dense_gradient()
     if accumulate and mask is not None:
         raise RuntimeError(f"{weight.name} has a gradient, to which one with a mask cannot be added")
@@ -98,7 +124,7 @@ def weight_gradient(
             raise RuntimeError(f"{weight.name} has a gradient and {bias.name} none, or the other way round")
     if accumulate:
         workspace.workers.finish()  # the gradient before this one may still be read from its operand
-    panels = packed(inputs, workspace, f"{weight.name}.inputs")
+    panels = pack()
 
     def outputs(start: int, stop: int, worker: int) -> None:
         kernels.linear_backward_weight(
@@ -107,4 +133,4 @@ def weight_gradient(
         if mask is not None:
             dweight[start:stop] *= mask[start:stop]
 
-    workspace.workers.defer(outputs, len(dweight), rows_worth_a_thread(inputs.size))
+    workspace.workers.defer(outputs, len(dweight), rows_worth_a_thread(len(doutput) * dweight.shape[1]))

@@ -294,6 +294,9 @@ class Windows:
         and ``</s>`` stands before its begin.
     seed : sequence of int, optional
         Visit the targets in a random order; see `fastlm.text.order`. Without it, in that of the corpus.
+    run_length : int, default 1
+        T: targets that follow each other in the corpus are visited together, so many at a time, and their windows are
+        read as one piece of C + T - 1 ids. Not with `sentence`, where windows do not overlap like that.
 
     Examples
     --------
@@ -303,17 +306,36 @@ class Windows:
     ...     print(inputs.tolist(), targets.tolist(), positions.tolist())
     [[4, 4], [4, 2], [2, 3]] [2, 3, 1] [0, 1, 2]
     [[4, 4], [4, 3]] [3, 1] [3, 4]
+    >>> for inputs, targets, positions in Windows(corpus, 2, sentence=False, run_length=2).batches(4):
+    ...     print(inputs.tolist(), targets.tolist(), positions.tolist())
+    [[1, 1, 2], [2, 3, 1]] [2, 3, 1, 3] [0, 1, 2, 3]
+    [[3, 1, 3]] [-1, 1] [3, 4]
     """
 
-    def __init__(self, corpus: Ids, context_size: int, *, sentence: bool, seed: Sequence[int] | None = None) -> None:
-        _check_positive(context_size=context_size)
+    def __init__(
+        self,
+        corpus: Ids,
+        context_size: int,
+        *,
+        sentence: bool,
+        seed: Sequence[int] | None = None,
+        run_length: int = 1,
+    ) -> None:
+        _check_positive(context_size=context_size, run_length=run_length)
+        if sentence and run_length > 1:
+            raise ValueError(f"run_length is {run_length}, but windows that stop at a sentence's start do not overlap")
         self._corpus = corpus
         self._context_size = context_size
         self._sentence = sentence
-        self._order = Order(len(corpus.ids), seed)
+        self._run_length = min(run_length, len(corpus.ids))
+        self._order = Order(-(-len(corpus.ids) // self._run_length), seed)
 
     def __len__(self) -> int:
         return len(self._corpus.ids)
+
+    def num_batches(self, batch_size: int) -> int:
+        """How many batches `batches` gives."""
+        return -(-self._num_runs // self._runs_at_once(batch_size))
 
     def batches(
         self, batch_size: int, start: int = 0
@@ -323,25 +345,41 @@ class Windows:
         Parameters
         ----------
         batch_size : int
-            N: windows at once; the last batch has as many as are left.
+            N: windows at once, or as many as are in whole runs, one run at least; the last batch has as many as are
+            left.
         start : int, default 0
             Leave out so many batches, without reading them.
 
         Yields
         ------
-        inputs : ndarray of int32, shape (N, C)
-            The ids before each target, the nearest one last.
+        inputs : ndarray of int32, shape (N / T, C + T - 1)
+            The ids before each target, the nearest one last: those before the last target of each run, of which the
+            targets before it see all but the last ones.
         targets : ndarray of int32, shape (N,)
+            Run after run. The corpus's last run overlaps the one before it; what was there is -1 here.
         positions : ndarray of int64, shape (N,)
             Index of each target in the corpus.
         """
         _check_positive(batch_size=batch_size)
-        ids, vocabulary = self._corpus.ids, self._corpus.vocabulary
-        for begin in range(start * batch_size, len(self), batch_size):
-            positions = self._order.positions(begin, min(begin + batch_size, len(self)))
-            inputs = np.empty((len(positions), self._context_size), dtype=np.int32)
-            ngram_windows(inputs, ids, positions, vocabulary.start_id, vocabulary.end_id, self._sentence)
-            yield inputs, ids[positions].astype(np.int32), positions
+        ids, vocabulary, length = self._corpus.ids, self._corpus.vocabulary, self._run_length
+        at_once, last = self._runs_at_once(batch_size), len(self) - length
+        for begin in range(start * at_once, self._num_runs, at_once):
+            planned = self._order.positions(begin, min(begin + at_once, self._num_runs)) * length
+            starts = np.minimum(planned, last)
+            inputs = np.empty((len(starts), self._context_size + length - 1), dtype=np.int32)
+            ends = starts + (length - 1)
+            ngram_windows(inputs, ids, ends, vocabulary.start_id, vocabulary.end_id, self._sentence)
+            positions = (starts[:, np.newaxis] + np.arange(length)).reshape(-1)
+            targets = ids[positions].astype(np.int32)
+            targets[positions < np.repeat(planned, length)] = -1
+            yield inputs, targets, positions
+
+    @property
+    def _num_runs(self) -> int:
+        return -(-len(self) // self._run_length)
+
+    def _runs_at_once(self, batch_size: int) -> int:
+        return max(1, batch_size // self._run_length)
 
 
 def _check_positive(**numbers: int) -> None:

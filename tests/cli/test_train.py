@@ -169,14 +169,38 @@ def test_options_reach_model_and_vocabulary(run, text, output):
         "context_size": 3,
         "embedding_dim": 4,
         "hidden_size": 6,
+        "num_layers": 1,
+        "activation": "tanh",
+        "num_averages": 0,
         "direct": True,
         "tied": False,
         "dropout": 0.5,
+        "embedding_dropout": None,
+        "hidden_dropout": None,
+        "output_dropout": None,
+        "word_dropout": 0.0,
         "context": "continuous",
         "seed": 7,
         "dtype": "float32",
         "output": "softmax",
     }
+
+
+def test_options_reach_a_modern_window_model(run, text, output):
+    options = ["--num-layers", "2", "--activation", "gelu", "--num-averages", "2", "--context", "continuous", "--tied"]
+    rates = {"embedding": 0.1, "hidden": 0.2, "output": 0.3, "word": 0.05}
+    for place, rate in rates.items():
+        options += [f"--{place}-dropout", str(rate)]
+    assert run("nnlm", text, "-o", output, *options)[0] == 0
+    config = fastlm.load(output).config
+    assert (config["num_layers"], config["activation"], config["num_averages"], config["tied"]) == (2, "gelu", 2, True)
+    assert {name: config[f"{name}_dropout"] for name in rates} == rates
+
+
+def test_averages_of_sentences_are_refused(run, text, output):
+    status, printed, errors = run("nnlm", text, "-o", output, "--num-averages", "1")
+    assert (status, printed) == (1, "")
+    assert "take context 'continuous'" in errors
 
 
 def test_options_reach_a_recurrent_model(run, text, output):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from output_calls import output_calls
+from window_calls import window_calls
 
 from fastlm import kernels
 
@@ -140,6 +141,26 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             {"dinputs": real(N, H), "dhidden": real(N, H), "hidden": real(N, H)},
             {"overwritten": "dinputs"},
         ),
+        "relu_forward": ({"output": real(N, H), "inputs": real(N, H)}, {"overwritten": "output"}),
+        "relu_backward": (
+            {"dinputs": real(N, H), "doutput": real(N, H), "output": real(N, H)},
+            {"overwritten": "dinputs"},
+        ),
+        "gelu_forward": ({"output": real(N, H), "inputs": real(N, H)}, {"overwritten": "output"}),
+        "gelu_backward": (
+            {"dinputs": real(N, H), "doutput": real(N, H), "inputs": real(N, H)},
+            {"overwritten": "dinputs"},
+        ),
+        "layer_norm_forward": (
+            {"output": real(N, H), "normalised": real(N, H), "scales": real(N), "inputs": real(N, H)}
+            | {"gain": real(H), "bias": real(H), "epsilon": 1e-5},
+            {"overwritten": "output normalised scales"},
+        ),
+        "layer_norm_backward": (
+            {"dinputs": real(N, H), "dgain": real(H), "dbias": real(H), "doutput": real(N, H)}
+            | {"normalised": real(N, H), "scales": real(N), "gain": real(H), "accumulate": True},
+            {"overwritten": "dinputs", "added": "dgain dbias"},
+        ),
         "elman_forward": (
             {"hidden": real(T, B, H), "previous": real(T, B, H), "inputs": real(T, B, H), "initial": real(B, H)}
             | {"resets": resets, "w_hh": real(PH, H, W)},
@@ -263,7 +284,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             {"updated": "value mean square"},
         ),
     }
-    calls |= output_calls(dtype, N, V, D, H, R)
+    calls |= output_calls(dtype, N, V, D, H, R) | window_calls(dtype, B, T, D, H)
     arguments, uses = calls[name]
     uses["longer"] = frozenset(uses.get("longer", ()))
     return Call(getattr(kernels, name.partition(" ")[0]), arguments, **uses)
@@ -430,6 +451,16 @@ def test_empty_arrays_are_accepted(name: str, empty: str, dtype: type) -> None:
         ("class_forward_backward", {"start": -1}, "start is -1 and stop is 2"),
         ("sampled_backward_weight", {"stop": 45}, "start is 0 and stop is 45, expected 0 <= start <= stop <= 44 rows"),
         ("sampled_backward_weight", {"start": -1}, "start is -1 and stop is 44"),
+        ("layer_norm_forward", {"epsilon": 0.0}, "epsilon is 0.0, expected a number above 0"),
+        ("window_forward", {"size": 0}, "do not fit windows of 0"),
+        ("pack_words", {"size": 5}, "weight has shape (13, 24), expected (H, 5 * D) for 5 words"),
+        ("pack_windows", {"size": 4}, "windows of 4 words do not fit inputs (6, 22, 8)"),
+        ("average_backward_weight", {"stop": 6}, "start is 0 and stop is 6, expected 0 <= start <= stop <= 5 rows"),
+        ("average_backward_weight", {"start": -1}, "start is -1"),
+        ("average_forward", {"ends": np.array([3, 2, 5], np.int32)}, "do not fit 3 averages"),
+        ("average_forward", {"ends": np.array([6, 5], np.int32)}, "ends are [6, 5], expected rising numbers"),
+        ("average_forward", {"ends": np.array([2, 4], np.int32)}, "of which the last is 5"),
+        ("average_backward", {"ends": np.array([-1, 5], np.int32)}, "ends are [-1, 5]"),
         ("draw_rows", {"num_samples": 4}, "do not fit 4 samples and 37 targets: expected (41,), (37,)"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from output_calls import output_calls
+from window_calls import window_calls
 
 from fastlm import kernels
 
@@ -65,6 +66,10 @@ CALLS: dict[str, list[list[Any]]] = {
     "embedding_backward": [["found", "NH", "NH2", "ids", "slots"]],
     "embedding_forward": [["NH", "ids", "VH"]],
     "entropies_and_ranks": [["doubles", "found", "NV", "ids", "2V"]],
+    "gelu_backward": [["NH", "NH2", "NH3"]],
+    "gelu_forward": [["NH", "NH2"]],
+    "layer_norm_backward": [["NH", "H", "H2", "NH2", "NH3", "N", "H3", False]],
+    "layer_norm_forward": [["NH", "NH2", "N", "NH3", "H", "H2", 1e-5]],
     "gru_backward": [["TB3H", "TB3H2", "BH", "TBH", "TB3H3", "TB3H4", "TBH2", "resets", "Q3H"]],
     "gru_forward": [["TBH", "TB3H", "TB3H2", "TBH3", "BH", "resets", "Q3HW"]],
     "gru_step": [["H", "3H", "3H2", "H2", "3HH"]],
@@ -78,6 +83,8 @@ CALLS: dict[str, list[list[Any]]] = {
     "momentum_update": [["VH", "VH2", "NH", "rows", 1.0, 1e-3, 0.9]],
     "pack_matrix": [["QHW", "HH"]],
     "pack_transposed": [["QHW", "HH"], ["PHW", "NH"]],
+    "relu_backward": [["NH", "NH2", "NH3"]],
+    "relu_forward": [["NH", "NH2"]],
     "sgd_update": [["VH", "NH", "rows", 1.0, 1e-3], ["VH", "VH2", "all_rows", 1.0, 1e-3]],
     "softmax_backward_weight": [
         ["VH", "V", "squares", "PVW", "PKW", "PW", "NH", "ids", "scaled", "scales", "lanes", 0.01, BLOCK, 0, K, False],
@@ -113,5 +120,15 @@ def test_kernel_of_an_output_layer(name: str, benchmark: Benchmark) -> None:
     benchmark(getattr(kernels, name), *arguments.values())
 
 
+WINDOW_KERNELS = list(window_calls(np.float32, 2, 2, 2, 2))
+
+
+@pytest.mark.parametrize("name", WINDOW_KERNELS)
+def test_kernel_of_windows(name: str, benchmark: Benchmark) -> None:
+    arguments, _ = window_calls(np.float32, B, T, H, H)[name]
+    benchmark(getattr(kernels, name), *arguments.values())
+
+
 def test_every_kernel_has_a_benchmark() -> None:
-    assert set(CALLS) | set(OUTPUT_KERNELS) == {name for name in kernels.__all__ if callable(getattr(kernels, name))}
+    timed = {*CALLS, *OUTPUT_KERNELS, *WINDOW_KERNELS}
+    assert timed == {name for name in kernels.__all__ if callable(getattr(kernels, name))}

@@ -113,6 +113,95 @@ def check_tanh(kernel: Kernel, N: int, H: int) -> None:
     check_gradient(loss, inputs, in_place)
 
 
+def check_activation(name: str) -> Callable[..., None]:
+    def check(kernel: Kernel, N: int, H: int) -> None:
+        inputs, doutput, output = draw(N, H), draw(H, N).T.copy(), poison(N, H)
+
+        def loss() -> float:
+            getattr(kernels, f"{name}_forward")(output, inputs)
+            return float((doutput * output).sum())
+
+        loss()
+        saved = output.copy() if name == "relu" else inputs
+        dinputs, in_place = poison(N, H), doutput.copy()
+        kernel(dinputs, doutput, saved)
+        check_gradient(loss, inputs, dinputs)
+        kernel(in_place, in_place, saved)
+        check_gradient(loss, inputs, in_place)
+
+    return check
+
+
+def check_layer_norm(kernel: Kernel, N: int, H: int) -> None:
+    inputs, gain, bias, doutput = 2 * draw(N, H), draw(H), draw(H), draw(H, N).T.copy()
+    output, normalised, scales = poison(N, H), poison(N, H), poison(N)
+
+    def loss() -> float:
+        kernels.layer_norm_forward(output, normalised, scales, inputs, gain, bias, 1e-2)
+        return float((doutput * output).sum())
+
+    loss()
+    saved = normalised.copy(), scales.copy()
+    dinputs, dgain, dbias = poison(N, H), np.ones(H), np.ones(H)
+    kernel(dinputs, dgain, dbias, doutput, *saved, gain, True)
+    check_gradient(loss, inputs, dinputs)
+    check_gradient(loss, gain, dgain - 1)
+    check_gradient(loss, bias, dbias - 1)
+    kernel(dinputs, dgain, dbias, doutput, *saved, gain, False)
+    check_gradient(loss, gain, dgain)
+    check_gradient(loss, bias, dbias)
+
+
+def check_window(kernel: Kernel, B: int, T: int, size: int, D: int, H: int, before: int) -> None:
+    S = before + T + size - 1
+    inputs, weight, bias, doutput = draw(B, S, D), draw(H, size * D), draw(H), draw(B, T, H)
+    output = poison(B, T, H)
+
+    def loss() -> float:
+        kernels.window_forward(output, inputs, pack(weight.T), bias, size)
+        return float((doutput * output).sum())
+
+    dinputs, W = poison(B, S, D), kernels.PANEL_BYTES // 8
+    panels, packed_windows = poison(size * -(-D // W), H, W), poison(-(-size * D // W), B * T, W)
+    kernels.pack_words(panels, weight, size)
+    kernel(dinputs, doutput, panels, size)
+    check_gradient(loss, inputs, dinputs)
+    dweight, dbias = poison(H, size * D), poison(H)
+    kernels.pack_windows(packed_windows, inputs, size)
+    kernels.linear_backward_weight(dweight, dbias, doutput.reshape(B * T, H), packed_windows, False)
+    check_gradient(loss, weight, dweight)
+    check_gradient(loss, bias, dbias)
+
+
+def averages(B: int, T: int, D: int, ends: list[int]) -> tuple[Array, Array, Array, NDArray[np.int32], Any]:
+    inputs, weight, doutput = draw(B, T + ends[-1], D), draw(ends[-1], D), draw(B, T, len(ends) * D)
+    output, stops = poison(B, T, len(ends) * D), np.array(ends, np.int32)
+
+    def loss() -> float:
+        kernels.average_forward(output, inputs, weight, stops)
+        return float((doutput * output).sum())
+
+    return inputs, weight, doutput, stops, loss
+
+
+def check_average(kernel: Kernel, *sizes: Any) -> None:
+    inputs, weight, doutput, ends, loss = averages(*sizes)
+    dinputs = np.ones_like(inputs)
+    kernel(dinputs, doutput, weight, ends)
+    check_gradient(loss, inputs, dinputs - 1)
+
+
+def check_average_weight(kernel: Kernel, *sizes: Any) -> None:
+    inputs, weight, doutput, ends, loss = averages(*sizes)
+    dweight, middle = np.ones_like(weight), len(weight) // 2
+    for start, stop in [(0, middle), (middle, len(weight))]:
+        kernel(dweight, doutput, inputs, ends, start, stop, True)
+    check_gradient(loss, weight, dweight - 1)
+    dweight[...] = np.nan
+    kernel(dweight, doutput, inputs, ends, 0, len(weight), False)
+    check_gradient(loss, weight, dweight)
+
+
 def check_elman(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
     inputs, initial, w_hh, dhidden = draw(T, B, H), draw(B, H), draw(H, H), draw(H, B, T).T.copy()
     hidden, previous = poison(T, B, H), poison(T, B, H)
@@ -268,6 +357,14 @@ def sampled_layer(N: int, V: int, H: int, samples: list[int], targets: str) -> S
 TABLES = [([0], 1, 1), ([2], 4, 3), ([1, 1], 3, 17), ([4, 0, 4, 2, 4, 0], 6, 33), (list(range(5)), 5, 2)]
 ROWS = [(1, 1), (1, 7), (5, 1), (3, 17), (4, 33)]
 AFFINE = [(1, 1, 1), (1, 3, 5), (4, 1, 3), (4, 3, 1), (3, 17, 5), (5, 7, 33)]
+WINDOWS = [  # B, T, size, D, H, rows before the first window
+    (1, 1, 1, 1, 1, 0),
+    (1, 4, 2, 3, 5, 2),
+    (3, 1, 2, 3, 1, 1),
+    (2, 3, 4, 1, 3, 0),
+    (2, 5, 3, 17, 2, 1),
+]
+AVERAGES = [(1, 1, 1, [1]), (2, 3, 5, [2, 5]), (1, 4, 1, [0, 3, 3, 4]), (3, 1, 17, [4, 6, 7])]  # B, T, D, ends
 SEQUENCES = [
     (T, B, H, resets)
     for T, B, H in [(1, 1, 1), (1, 3, 5), (4, 1, 3), (4, 2, 1), (3, 2, 5), (5, 3, 3), (2, 2, 17)]
@@ -314,6 +411,12 @@ CHECKS: dict[str, tuple[Callable[..., None], list[str], list[Any]]] = {
     "linear_backward_weight": (check_linear_weight, ["dweight", "dbias"], AFFINE),
     "tanh_backward": (check_tanh, ["dinputs"], ROWS),
     "elman_backward": (check_elman, ["dinputs", "dinitial"], SEQUENCES),
+    "relu_backward": (check_activation("relu"), ["dinputs"], ROWS),
+    "gelu_backward": (check_activation("gelu"), ["dinputs"], ROWS),
+    "layer_norm_backward": (check_layer_norm, ["dinputs", "dgain", "dbias"], ROWS),
+    "window_backward": (check_window, ["dinputs"], WINDOWS),
+    "average_backward": (check_average, ["dinputs"], AVERAGES),
+    "average_backward_weight": (check_average_weight, ["dweight"], AVERAGES),
     "gru_backward": (check_gru, ["dgates", "dproducts", "dinitial"], SEQUENCES),
     "lstm_backward": (check_lstm, ["dgates", "dinitial", "dinitial_cell"], SEQUENCES),
     "class_forward_backward": (check_classes, ["dhidden", "dweight", "dbias"], CLASSES),

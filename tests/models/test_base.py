@@ -26,11 +26,19 @@ IDS = np.concatenate(
 ).astype(np.int32)
 CORPUS = Corpus.from_ids(IDS, VOCABULARY)
 
+
+def modern(**options: Any) -> NNLM:
+    """Make a window model with several layers, and a view beyond the window where there is something."""
+    sizes = {"context_size": 2, "embedding_dim": 5, "hidden_size": 7, "num_layers": 2, "activation": "gelu"}
+    return NNLM(VOCABULARY, **(sizes | {"num_averages": 2 * (options.get("context") == "continuous")} | options))
+
+
 MODELS: dict[str, Callable[..., NeuralModel]] = {
     "nnlm": lambda **options: NNLM(VOCABULARY, **({"context_size": 3, "embedding_dim": 5, "hidden_size": 7} | options)),
     "direct": lambda **options: NNLM(
         VOCABULARY, **({"context_size": 2, "embedding_dim": 5, "hidden_size": 7, "direct": True} | options)
     ),
+    "modern": modern,
     "rnnlm": lambda **options: RNNLM(VOCABULARY, **({"embedding_dim": 5, "hidden_size": 7} | options)),
     "tied": lambda **options: RNNLM(VOCABULARY, **({"tied": True, "embedding_dim": 5, "hidden_size": 7} | options)),
     "gru": lambda **options: RNNLM(VOCABULARY, **({"cell": "gru", "embedding_dim": 5, "hidden_size": 7} | options)),

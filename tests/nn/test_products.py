@@ -128,7 +128,7 @@ def test_a_thread_is_woken_for_enough_only(multiply_adds: int, rows: int) -> Non
 
 
 def test_what_is_shared_is_counted_in_multiply_adds(make_workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of inputs cost D x H each, rows of a weight's gradient N x D."""
+    """Panels of a transpose cost D x W elements each, rows of inputs D x H, rows of a weight's gradient N x D."""
     (N, D, H), workspace, shared = (70, 1000, 60), make_workspace(threads=2), []
     for name in ("share", "defer"):
         monkeypatch.setattr(workspace.workers, name, lambda task, size, at_least: shared.append((size, at_least)))
@@ -136,7 +136,7 @@ def test_what_is_shared_is_counted_in_multiply_adds(make_workspace: Make, monkey
     affine(np.empty((N, H)), np.zeros((N, D)), weight, bias, workspace)
     input_gradient(np.empty((N, D)), np.zeros((N, H)), weight, workspace)
     weight_gradient(np.zeros((N, H)), np.zeros((N, D)), weight, bias, workspace)
-    assert shared == [(70, 167), (70, 167), (60, 143)]
+    assert shared == [(4, 7), (70, 167), (70, 167), (60, 143)]
 
 
 def test_two_gradients_of_one_weight_in_a_step_are_added(

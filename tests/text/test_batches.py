@@ -255,3 +255,38 @@ def test_wrong_arguments() -> None:
         Windows(corpus, -1, sentence=True)
     with pytest.raises(ValueError, match="batch_size=0"):
         next(Windows(corpus, 1, sentence=True).batches(0))
+
+
+@given(corpora, sizes, sizes, sizes, seeds)
+def test_runs_of_windows(
+    corpus: FakeCorpus, context_size: int, length: int, batch_size: int, seed: tuple[int, int] | None
+) -> None:
+    """Each target once, each with the ids before it, and runs of one length."""
+    windows = Windows(corpus, context_size, sentence=False, seed=seed, run_length=length)
+    batches = list(windows.batches(batch_size))
+    assert len(batches) == windows.num_batches(batch_size)
+    padded = np.concatenate([np.full(context_size, END), corpus.ids])
+    length, seen = min(length, len(corpus.ids)), []
+    for inputs, targets, positions in batches:
+        assert inputs.shape[1] == context_size + length - 1
+        assert len(targets) == len(positions) == len(inputs) * length <= max(batch_size, length)
+        for n, (target, position) in enumerate(zip(targets.tolist(), positions.tolist(), strict=True)):
+            run, place = divmod(n, length)
+            window = inputs[run, place : place + context_size]
+            assert window.tolist() == padded[position : position + context_size].tolist()
+            if target >= 0:
+                assert target == corpus.ids[position]
+                seen.append(position)
+    assert sorted(seen) == list(range(len(corpus.ids)))
+    if seed is None:
+        assert seen == sorted(seen)
+    for start in range(len(batches) + 1):
+        left = list(windows.batches(batch_size, start))
+        assert len(left) == len(batches) - start
+        for one, other in zip(left, batches[start:], strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_sentences_have_no_runs_of_windows() -> None:
+    with pytest.raises(ValueError, match="run_length is 2, but windows that stop at a sentence's start do not overlap"):
+        Windows(FakeCorpus(np.array([2, 1], np.int32)), 1, sentence=True, run_length=2)
