@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference import evaluation, generation, similarity, tokens
+from fastlm.inference.arguments import check_vocabulary
 from fastlm.modelfile import ModelContents
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray
@@ -68,6 +69,16 @@ class LanguageModel(ABC):
         """Whether the model remembers all of a continuous text, so that cutting it into streams costs memory."""
 
     @property
+    def adapts(self) -> bool:
+        """Whether the model learns from the text that it reads, so that a text is read from its beginning, in order."""
+        return False
+
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens before a word its probability depends on, at most; None if there is no limit."""
+        return None
+
+    @property
     @abstractmethod
     def embeddings(self) -> FloatArray:
         """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
@@ -88,7 +99,6 @@ class LanguageModel(ABC):
     def score_ids(self, state: State, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], State]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
 
-    @abstractmethod
     def token_log_probs(
         self,
         corpus: Corpus,
@@ -109,12 +119,22 @@ class LanguageModel(ABC):
         progress : callable, optional
             Called with the number of tokens done since the last call.
         """
+        check_vocabulary(corpus, self.vocabulary)
+        log_probs = np.empty(corpus.num_tokens)
+        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+            log_probs[positions] = values
+            if progress is not None:
+                progress(len(positions))
+        return log_probs
 
+    @abstractmethod
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
-        """Yield what `token_log_probs` gives in pieces: positions in the corpus, and the log-probabilities there."""
-        yield np.arange(corpus.num_tokens), self.token_log_probs(corpus, num_streams=num_streams, workers=workers)
+        """Yield what `token_log_probs` gives in pieces: positions in the corpus, and the log-probabilities there.
+
+        So memory does not grow with the corpus.
+        """
 
     @property
     def self_normalised(self) -> bool:

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh
-from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
 from fastlm.text.batches import Windows, ngram_windows
@@ -123,6 +121,12 @@ class NNLM(NeuralModel):
         return False
 
     @property
+    def context_length(self) -> int:
+        """The number of words in a window."""
+        size: int = self.config["context_size"]
+        return size
+
+    @property
     def embeddings(self) -> FloatArray:
         """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
         return self.embedding.weight.value
@@ -196,21 +200,21 @@ class NNLM(NeuralModel):
         row: FloatArray = self.output.log_probs(features[np.newaxis])[0]
         return row
 
-    def score_ids(self, state: Window, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], Window]:
-        """Log-probability of each id as the text that follows `state`, and the state after them."""
-        ids = self._check_ids(ids)
-        size, sentence = self.config["context_size"], self.context == "sentence"
-        text = np.concatenate([np.array(state.ids, np.int32), ids])
-        log_probs = np.empty(len(ids))
-        with Workers(1) as workers:
-            workspace = Workspace(self.dtype, workers)
-            for start in range(0, len(ids), EVALUATION_ROWS):
-                targets = ids[start : start + EVALUATION_ROWS]
-                windows = np.empty((len(targets), size), np.int32)
-                positions = np.arange(size + start, size + start + len(targets))
-                ngram_windows(windows, text, positions, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
-                values = self.output.target_log_probs(self._features(windows, workspace), targets, workspace)
-                log_probs[start : start + len(targets)] = values
-        for id in ids[-size:].tolist():
+    def read(self, state: Window, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, Window]:
+        """Return what the output layer sees before each of the ids, (N, H), and the state after them."""
+        features = self._features(self._windows_after(state, ids), workspace)
+        for id in ids[-self.config["context_size"] :].tolist():
             state = self.advance(state, id)
-        return log_probs, state
+        return features, state
+
+    def batch_after(self, state: Window, ids: IntArray, workspace: Workspace) -> tuple[IntArray, IntArray]:
+        """Return (windows, targets) of the ids after the first."""
+        return self._windows_after(state, ids)[1:], ids[1:]
+
+    def _windows_after(self, state: Window, ids: IntArray) -> IntArray:
+        """Return the windows before each of the ids that follow `state`: (N, n)."""
+        size, vocabulary = self.config["context_size"], self.vocabulary
+        windows = np.empty((len(ids), size), np.int32)
+        text, positions = np.concatenate([np.array(state.ids, np.int32), ids]), np.arange(size, size + len(ids))
+        ngram_windows(windows, text, positions, vocabulary.start_id, vocabulary.end_id, self.context == "sentence")
+        return windows

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
-from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
 from fastlm.text.batches import Chunk, Streams
@@ -201,23 +200,23 @@ class RNNLM(NeuralModel):
         row: FloatArray = self.output.log_probs(state.hidden[np.newaxis])[0]
         return row
 
-    def score_ids(
-        self, state: RecurrentState, ids: NDArray[np.integer[Any]]
-    ) -> tuple[NDArray[np.float64], RecurrentState]:
-        """Log-probability of each id as the text that follows `state`, and the state after them."""
-        ids = self._check_ids(ids)
-        log_probs = np.empty(len(ids))
-        with Workers(1) as workers:
-            workspace = Workspace(self.dtype, workers)
-            for start in range(0, len(ids), EVALUATION_ROWS):
-                targets = ids[start : start + EVALUATION_ROWS]
-                inputs, resets = targets[:, np.newaxis].copy(), np.zeros((len(targets), 1), np.uint8)
-                if self.context == "sentence":
-                    resets[:, 0] = targets == self.vocabulary.end_id
-                    inputs[resets == 1] = self.vocabulary.start_id
-                hidden = self._hidden(inputs, resets, state.hidden[np.newaxis], workspace)[:, 0]
-                before = np.concatenate([state.hidden[np.newaxis], hidden[:-1]])
-                log_probs[start : start + len(targets)] = self.output.target_log_probs(before, targets, workspace)
-                state = RecurrentState(hidden[-1].copy())
-                state.hidden.flags.writeable = False
-        return log_probs, state
+    def read(self, state: RecurrentState, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, RecurrentState]:
+        """Return the hidden layer before each of the ids, (N, H), and the state after them."""
+        hidden = self._hidden(*self._inputs(ids), state.hidden[np.newaxis], workspace)[:, 0]
+        last = hidden[-1].copy()
+        last.flags.writeable = False
+        return np.concatenate([state.hidden[np.newaxis], hidden[:-1]]), RecurrentState(last)
+
+    def batch_after(self, state: RecurrentState, ids: IntArray, workspace: Workspace) -> Chunk:
+        """Return a chunk of one stream that goes on from `state`."""
+        self._carried(1, workspace)[:] = state.hidden
+        inputs, resets = self._inputs(ids[:-1])
+        return Chunk(inputs, ids[1:, np.newaxis], resets, np.arange(len(inputs))[:, np.newaxis])
+
+    def _inputs(self, ids: IntArray) -> tuple[IntArray, NDArray[np.uint8]]:
+        """Return what is read as the ids of one stream come, and where the state is zero before it: both (N, 1)."""
+        inputs, resets = ids[:, np.newaxis].copy(), np.zeros((len(ids), 1), np.uint8)
+        if self.context == "sentence":
+            resets[:, 0] = ids == self.vocabulary.end_id
+            inputs[resets == 1] = self.vocabulary.start_id
+        return inputs, resets
