@@ -1,4 +1,4 @@
-"""The verbs that use a trained model: evaluate, score, predict, generate, similar, info."""
+"""The verbs that use a trained model: score, predict, generate, similar, info."""
 
 import argparse
 import sys
@@ -7,8 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastlm.cli.corpora import described, read_text
-from fastlm.cli.options import add_errors, fraction, non_negative_float, text, whole_number
+from fastlm.cli.adaptation import add_reading_options, load_models
+from fastlm.cli.corpora import described
+from fastlm.cli.options import fraction, non_negative_float, text, whole_number
 from fastlm.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ so the figures are those of `fastlm evaluate --num-streams 1`."""
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verbs of this module to the command line."""
-    _add_evaluate(verbs)
     _add_score(verbs)
     _add_predict(verbs)
     _add_generate(verbs)
@@ -54,29 +54,6 @@ def _add_verb(
     return parser
 
 
-def _add_text_file(parser: argparse.ArgumentParser, **options: Any) -> None:
-    parser.add_argument("file", metavar="FILE", **options)
-    add_errors(parser)
-
-
-def _add_evaluate(verbs: Verbs) -> None:
-    parser = _add_verb(verbs, "evaluate", evaluate, "measure how well a model predicts a text: perplexity")
-    _add_text_file(parser, help="the text: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus")
-    parser.add_argument(
-        "--num-streams",
-        metavar="N",
-        type=whole_number(1),
-        default=16,
-        help="parts of the text read side by side in continuous context; 1 gives the published kind of figure (16)",
-    )
-    parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
-    parser.add_argument(
-        "--unnormalised",
-        action="store_true",
-        help="take the scores of a model with output sampled or nce as they are: quick, but not quite probabilities",
-    )
-
-
 def _add_score(verbs: Verbs) -> None:
     parser = _add_verb(
         verbs,
@@ -86,7 +63,8 @@ def _add_score(verbs: Verbs) -> None:
         epilog=SCORE_COLUMNS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_text_file(parser, nargs="?", default="-", help="the text; standard input if left out")
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the text; standard input if left out")
+    add_reading_options(parser)
     parser.add_argument("--per-word", action="store_true", help="give the log-probability of every word")
     parser.add_argument("--unbuffered", action="store_true", help="answer each line at once; slower")
 
@@ -124,26 +102,7 @@ def _add_similar(verbs: Verbs) -> None:
 
 
 def _load(options: argparse.Namespace) -> "LanguageModel":
-    import fastlm
-
-    return fastlm.load(options.model, verify=options.verify)
-
-
-def evaluate(options: argparse.Namespace) -> None:
-    """Print the perplexity report of a text."""
-    model = _load(options)
-    corpus = read_text(options.file, model.vocabulary, options.errors)
-    report = model.evaluate(
-        corpus,
-        num_streams=options.num_streams,
-        threads=options.threads,
-        progress=True,
-        normalised=not options.unnormalised,
-    )
-    if options.json:
-        print_json(report.to_dict())
-    else:
-        print(report)
+    return load_models([options.model], options)[0]
 
 
 def score(options: argparse.Namespace) -> None:
@@ -154,7 +113,8 @@ def score(options: argparse.Namespace) -> None:
     model = _load(options)
     at_once = options.unbuffered or (options.file == "-" and sys.stdin is not None and sys.stdin.isatty())
     lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
-    scores = score_lines(model, lines, batch_tokens=1 if at_once else BATCH_TOKENS)
+    batch_tokens = 1 if at_once else BATCH_TOKENS
+    scores = score_lines(model, lines, batch_tokens=batch_tokens, documents=options.documents)
     for number, line in enumerate(scores, start=1):
         if options.json:
             print_json(_score_object(number, line, options.per_word))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fastlm.errors import DataError
 from fastlm.inference.arguments import one_line, whole_number
 from fastlm.inference.evaluation import check_no_nan, perplexity
-from fastlm.inference.interface import Model
+from fastlm.inference.interface import Model, State
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
@@ -117,7 +118,9 @@ def score(model: Model, text: str) -> Score:
     return _line_score(line, model.token_log_probs(Corpus.from_ids(line.ids, model.vocabulary)), model.vocabulary)
 
 
-def score_lines(model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH_TOKENS) -> Iterator[Score]:
+def score_lines(
+    model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH_TOKENS, documents: bool = False
+) -> Iterator[Score]:
     """Score the lines of a text, one `Score` a line, as a stream.
 
     Lines are put together into batches of about `batch_tokens` tokens, so that short ones are fast too; memory does
@@ -131,6 +134,8 @@ def score_lines(model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH
         Lines of text, with or without their line ends: a list, a generator, an open file.
     batch_tokens
         Scores are given out whenever so many tokens have come together; 1 answers every line at once.
+    documents
+        Whether a line without a word ends a document: what follows is read from a fresh start.
 
     Yields
     ------
@@ -161,7 +166,7 @@ def score_lines(model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH
     on the dog 4 1
     """
     batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
-    return _score_batches(model, _batches(model.vocabulary, lines, batch_tokens))
+    return _score_batches(model, _batches(model.vocabulary, lines, batch_tokens), documents)
 
 
 class _Line(NamedTuple):
@@ -196,20 +201,35 @@ def _batches(vocabulary: Vocabulary, lines: Iterable[str], batch_tokens: int) ->
         yield batch
 
 
-def _score_batches(model: Model, batches: Iterable[list[_Line]]) -> Iterator[Score]:
+def _score_batches(model: Model, batches: Iterable[list[_Line]], documents: bool) -> Iterator[Score]:
     state = model.start()
     for batch in batches:
         ids = np.concatenate([line.ids for line in batch])
-        if not len(ids):
+        if model.context == "continuous":
+            log_probs, state = _score_continuous(model, batch, state, documents)
+        elif not len(ids):
             log_probs = np.empty(0)
-        elif model.context == "continuous":
-            log_probs, state = model.score_ids(state, ids)
         else:
             corpus = Corpus.from_ids(ids, model.vocabulary)
             log_probs = model.token_log_probs(corpus, num_streams=min(NUM_STREAMS, corpus.num_sentences))
         ends = np.cumsum([len(line.ids) for line in batch])
         for line, part in zip(batch, np.split(log_probs, ends[:-1]), strict=True):
             yield _line_score(line, part, model.vocabulary)
+
+
+def _score_continuous(
+    model: Model, batch: list[_Line], state: State, documents: bool
+) -> tuple[NDArray[np.float64], State]:
+    """Score lines as one text; with `documents`, the state starts afresh behind each that has no word."""
+    scores = [np.empty(0)]
+    for is_text, lines in groupby(batch, key=lambda line: bool(line.words) or not documents):
+        ids = np.concatenate([line.ids for line in lines])
+        if not is_text:
+            state = model.start()
+        elif len(ids):
+            log_probs, state = model.score_ids(state, ids)
+            scores.append(log_probs)
+    return np.concatenate(scores), state
 
 
 def _line_score(line: _Line, log_probs: NDArray[np.float64], vocabulary: Vocabulary) -> Score:

@@ -1,7 +1,7 @@
 """A language model that adapts to the text it reads."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import Any, Self
@@ -13,14 +13,16 @@ from fastlm.errors import ModelFileError
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.models.adaptation import AdaptedState, Reader, Settings
+from fastlm.models.adaptation_tuning import best_settings
 from fastlm.models.base import LanguageModel
 from fastlm.models.components import component_arrays, described_components, read_components
+from fastlm.models.mixture import Mixture
 from fastlm.models.neural import EVALUATION_ROWS, NeuralModel
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray
 from fastlm.text.corpus import Corpus
 
-__all__ = ["Adapted"]
+__all__ = ["Adapted", "adapt_networks"]
 
 MAX_SIZE = 1_000_000  # of a cache, and of a segment
 
@@ -49,7 +51,7 @@ class Adapted(LanguageModel):
         A network; or any other model, which has a cache in which all words count alike (Kuhn & De Mori 1990), and
         no dynamic evaluation. In a mixture the networks adapt by themselves: `Mixture([Adapted(network), ngram])`.
     learning_rate : float, optional
-        Of dynamic evaluation; 0: none. If not given, 0.1 for a network and 0 for others.
+        Of dynamic evaluation; 0: none. If not given, 0.03 for a network and 0 for others.
     decay : float
         How far the parameters go back to the stored ones after each segment, from 0 to 1.
     segment_size : int
@@ -86,16 +88,16 @@ class Adapted(LanguageModel):
         model: LanguageModel,
         *,
         learning_rate: float | None = None,
-        decay: float = 0.001,
-        segment_size: int = 20,
+        decay: float = 0.005,
+        segment_size: int = 10,
         cache_size: int = 2000,
         cache_weight: float = 0.1,
-        flatness: float = 0.1,
+        flatness: float = 0.2,
     ) -> None:
         if not isinstance(model, LanguageModel) or isinstance(model, Adapted):
             raise ValueError(f"model must be a language model that does not adapt yet, got {type(model).__name__}")
         is_network = isinstance(model, NeuralModel)
-        rate = (0.1 if is_network else 0.0) if learning_rate is None else learning_rate
+        rate = (0.03 if is_network else 0.0) if learning_rate is None else learning_rate
         if rate != 0 and not is_network:
             raise ValueError(
                 f"learning_rate is {rate}, but a {type(model).__name__} is not learned by gradients; leave it out, or "
@@ -169,6 +171,40 @@ class Adapted(LanguageModel):
         config = {**asdict(self.settings), "models": described_components([self.model])}
         write_model(path, ModelContents(self.architecture, config, self.vocabulary, self.parameters, self.info))
 
+    def tune(
+        self, corpus: Corpus, *, fixed: Collection[str] = (), threads: int | None = None, progress: bool = False
+    ) -> Self:
+        """Choose the settings under which a text gets the greatest probability.
+
+        First learning rate and decay, each by steps in the direction that helps, without the cache, if there is
+        dynamic evaluation; then flatness out of a list with the weight that EM finds for each. The text is read
+        about ten times; some bytes a token are held meanwhile.
+
+        Parameters
+        ----------
+        corpus : Corpus
+            One document that the model has not learned from.
+        fixed : collection of str
+            Names of settings that stay as they are; `segment_size` and `cache_size` always do.
+        threads : int, optional
+            None takes the cores that the process may use.
+        progress : bool
+            Tell of each trial, on standard error.
+
+        Returns
+        -------
+        Adapted
+            The model itself.
+        """
+        check_vocabulary(corpus, self.vocabulary)
+        with Workers(threads) as workers:
+            settings, perplexity = best_settings(
+                self.model, self.settings, corpus, fixed=fixed, workers=workers, progress=progress
+            )
+        self._set(settings)
+        self.info = {"tuning": {"num_tokens": corpus.num_tokens, "perplexity": perplexity}}
+        return self
+
     def reader(self, state: AdaptedState, workers: Workers) -> Reader:
         """Return what reads a text from `state` on."""
         return Reader(self.model, self.settings, state, workers)
@@ -214,6 +250,13 @@ class Adapted(LanguageModel):
             for start in range(begin, end, EVALUATION_ROWS):
                 ids = corpus.ids[start : min(start + EVALUATION_ROWS, end)].astype(np.int32)
                 yield np.arange(start, start + len(ids)), reader.read(ids)
+
+
+def adapt_networks(model: LanguageModel) -> LanguageModel:
+    """Return the model with all networks in it adapting, in the usual settings; what has none stays as it is."""
+    if isinstance(model, Mixture):
+        return Mixture([adapt_networks(part) for part in model.models], model.weights)
+    return Adapted(model) if isinstance(model, NeuralModel) else model
 
 
 def _number(name: str, value: float, most: float) -> float:

@@ -21,7 +21,7 @@ from fastlm.nn.parameters import FloatArray
 from fastlm.progress import Progress
 from fastlm.text.corpus import Corpus
 
-__all__ = ["Mixture"]
+__all__ = ["Mixture", "estimated_weights"]
 
 SMALLEST_GAIN = 1e-9  # nats a token: EM ends where a step gains less
 MOST_STEPS = 10_000
@@ -187,7 +187,7 @@ class Mixture(LanguageModel):
                 shown.update(len(positions))
         for row in log_probs:
             check_no_nan(row)
-        self._set_weights(_estimated(log_probs))
+        self._set_weights(estimated_weights(log_probs))
         self.info = {"tuning": {"num_tokens": corpus.num_tokens, "num_streams": num_streams}}
         return self
 
@@ -276,7 +276,7 @@ def _checked_weights(weights: ArrayLike | None, num_models: int) -> NDArray[np.f
     return checked
 
 
-def _estimated(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
+def estimated_weights(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the weights (K,) that make the sum of the mixed log-probabilities (K, N) greatest."""
     weights: NDArray[np.float64] = np.full(len(log_probs), 1 / len(log_probs))
     before = -np.inf
