@@ -3,7 +3,7 @@
 Natural logarithms come in and go out; -inf, the probability zero, is a number like others, and NaN goes through.
 """
 
-from libc.math cimport INFINITY, exp, log
+from libc.math cimport INFINITY, NAN, exp, isnan, log
 
 
 cdef double mixed_at(
@@ -17,6 +17,9 @@ cdef double mixed_at(
         if weights[k] > 0 and not log_probs[k, n] <= largest[0]:
             largest[0] = log_probs[k, n]
     if largest[0] == -INFINITY:
+        for k in range(weights.shape[0]):
+            if weights[k] > 0 and isnan(log_probs[k, n]):
+                return NAN
         return 0.0
     for k in range(weights.shape[0]):
         if weights[k] > 0:

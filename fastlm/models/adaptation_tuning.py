@@ -36,8 +36,12 @@ def best_settings(
 ) -> tuple[Settings, float]:
     """Return the settings under which a text gets the greatest probability, and its perplexity under them."""
 
+    known: dict[Settings, float] = {}
+
     def log_prob(trial: Settings) -> float:
         """Without the cache; a rate that is too large for a finite loss is no candidate."""
+        if trial in known:
+            return known[trial]
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 total = float(_columns(model, replace(trial, cache_weight=0.0), corpus, [], workers)[0].sum())
@@ -46,7 +50,8 @@ def best_settings(
         if progress:
             found = perplexity(-total / corpus.num_tokens)
             announce(f"learning rate {trial.learning_rate:.4g}, decay {trial.decay:.4g}: perplexity {found:,.2f}")
-        return -math.inf if math.isnan(total) else total
+        known[trial] = total
+        return total
 
     if settings.learning_rate > 0:
         for name, factor in FACTORS.items():

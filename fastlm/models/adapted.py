@@ -103,6 +103,7 @@ class Adapted(LanguageModel):
                 f"learning_rate is {rate}, but a {type(model).__name__} is not learned by gradients; leave it out, or "
                 "give a network (in a mixture: adapt the networks, then mix)"
             )
+        model.start()  # raises an error if it was never fitted
         self.model = model
         self.vocabulary = model.vocabulary
         self.context = "continuous"

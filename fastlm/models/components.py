@@ -52,7 +52,8 @@ def read_components(contents: ModelContents) -> list[LanguageModel]:
     for entry, own in zip(described, arrays, strict=True):
         if (
             not isinstance(entry, dict)
-            or entry.get("architecture") not in ARCHITECTURES
+            or not isinstance(entry.get("architecture"), str)
+            or entry["architecture"] not in ARCHITECTURES
             or not all(isinstance(entry.get(name), dict) for name in ("config", "info"))
         ):
             raise ModelFileError(
