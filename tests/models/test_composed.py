@@ -5,6 +5,7 @@ import json
 import pickle
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_parts_of_a_corpus(model: LanguageModel, num_streams: int) -> None:
         if isinstance(part, Adapted):
             columns = one_by_one(part, IDS)
             bounds = np.arange(min(num_streams, len(IDS)) + 1) * len(IDS) // min(num_streams, len(IDS))
-            for begin, end in zip(bounds[1:-1], bounds[2:], strict=True):
+            for begin, end in pairwise(bounds[1:]):
                 state = part.advance(part.start(), int(IDS[begin - 1]))
                 columns[begin:end] = one_by_one(part, IDS[begin:end], state)
         expected.append(columns)

@@ -66,7 +66,7 @@ def test_an_impossible_word_is_impossible_for_all() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(1, 60))
 def test_no_weights_are_better(seed: int, num_models: int, num_tokens: int) -> None:
     random = np.random.default_rng(seed)
-    log_probs = np.log(random.dirichlet(np.ones(num_models), num_tokens).T * random.uniform(0.1, 1, (num_models, 1)))
+    log_probs = np.log(random.dirichlet(np.ones(num_tokens), num_models) * random.uniform(0.1, 1, (num_models, 1)))
     found = estimated_weights(log_probs)
     assert found.sum() == pytest.approx(1)
     assert (found >= 0).all()
