@@ -120,18 +120,25 @@ def _labels(models: "list[LanguageModel]", paths: list[str]) -> list[str]:
 def _texts(model: "LanguageModel", options: argparse.Namespace) -> "Iterator[Corpus]":
     """Give the text, or one document of it after the other."""
     from fastlm.inference.documents import split_documents
-    from fastlm.storage import is_container
     from fastlm.text.corpus import Corpus
+
+    if options.documents:
+        for document in split_documents(_lines(options)):
+            yield Corpus.encode(document, model.vocabulary)
+    else:
+        yield read_text(options.file, model.vocabulary, options.errors)
+
+
+def _lines(options: argparse.Namespace) -> Iterator[str]:
+    from fastlm.storage import is_container
     from fastlm.text.source import TextReader
 
-    if not options.documents:
-        yield read_text(options.file, model.vocabulary, options.errors)
-        return
     if is_container(options.file):
-        raise ValueError(f"{options.file} is a prepared corpus, which has no empty lines; give the text itself")
-    lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
-    for document in split_documents(lines):
-        yield Corpus.encode(document, model.vocabulary)
+        raise ValueError(
+            f"{options.file} is a prepared corpus, which has neither its empty lines nor its unknown words; give the "
+            "text itself"
+        )
+    return chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
 
 
 def _reading(options: argparse.Namespace) -> dict[str, Any]:
@@ -184,10 +191,8 @@ def _figures(report: "Report") -> tuple[str, str, str, str]:
 def _print_words(models: "list[LanguageModel]", options: argparse.Namespace) -> None:
     """Print a line a token; all models read the same lines at the same time."""
     from fastlm.inference.tokens import score_lines
-    from fastlm.text.source import TextReader
 
-    lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
-    copies = tee(lines, len(models))
+    copies = tee(_lines(options), len(models))
     scores = [score_lines(model, copy, documents=options.documents) for model, copy in zip(models, copies, strict=True)]
     for number, line_scores in enumerate(zip(*scores, strict=True), start=1):
         for tokens in zip(*(score.tokens for score in line_scores), strict=True):

@@ -116,7 +116,7 @@ def _follow(model: Model, corpus: Corpus, positions: NDArray[np.int64], workers:
         pieces += [ids[begin:stop], np.array([end_id], ids.dtype)]  # the next piece is another sentence
         length += stop - begin + 1
     text = Corpus.from_ids(np.concatenate(pieces), corpus.vocabulary)
-    num_streams = min(NUM_STREAMS, text.num_sentences)
+    num_streams = min(NUM_STREAMS, text.num_sentences) if model.context == "sentence" else 1
     return model.token_log_probs(text, num_streams=num_streams, workers=workers)[np.concatenate(wanted)]
 
 
