@@ -1,8 +1,8 @@
 """One training step of the same model, by fastlm, by PyTorch and by plain NumPy: what bench speed compares.
 
-Every contender trains an RNNLM (batch streams, BPTT 35) or an NNLM (four words, D = 100) over 10,000 words: forward
-pass, cross-entropy, backward pass, clipping at a global norm, SGD update; float32, no dropout. A contender is a
-function from a `Setting` to a function that takes one step and returns its mean loss.
+Every contender trains a recurrent model (batch streams, BPTT 35) or an NNLM (four words, D = 100) over 10,000 words:
+forward pass, cross-entropy, backward pass, clipping at a global norm, SGD update; float32, no dropout. A contender is
+a function from a `Setting` to a function that takes one step and returns its mean loss.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,12 @@ import numpy as np
 VOCAB_SIZE, BPTT_LEN, CONTEXT_SIZE, WINDOW_DIM = 10_000, 35, 4, 100
 LEARNING_RATE, MAX_NORM = 0.5, 0.25
 STEPS_OF_TEXT = 20
+GATES = {"rnnlm": 1, "gru": 3, "lstm": 4}  # of the recurrent kinds; "rnnlm" is the one of Elman and Mikolov
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A model and a batch; `hidden` is also the embedding dimension of the RNNLM."""
+    """A model and a batch; `hidden` is also the embedding dimension of the recurrent kinds."""
 
     kind: str
     batch: int
@@ -27,12 +28,12 @@ class Setting:
     @property
     def tokens(self) -> int:
         """Tokens in a step."""
-        return self.batch * (BPTT_LEN if self.kind == "rnnlm" else 1)
+        return self.batch * (BPTT_LEN if self.kind in GATES else 1)
 
     @property
     def flops(self) -> int:
         """FLOPs of a step: 6 x the multiply-adds of the dense products, the lookup excluded."""
-        inputs = 2 * self.hidden if self.kind == "rnnlm" else CONTEXT_SIZE * WINDOW_DIM
+        inputs = 2 * self.hidden * GATES[self.kind] if self.kind in GATES else CONTEXT_SIZE * WINDOW_DIM
         return 6 * self.tokens * self.hidden * (inputs + VOCAB_SIZE)
 
     def __str__(self) -> str:
@@ -55,8 +56,9 @@ def fastlm_model(setting: Setting, num_tokens: int, **options):
     vocabulary = fastlm.Vocabulary([f"w{i}" for i in range(VOCAB_SIZE - 2)])
     corpus = fastlm.Corpus.from_ids(zipf_ids(num_tokens), vocabulary)
     options = {"hidden_size": setting.hidden, "dropout": 0.0, **options}
-    if setting.kind == "rnnlm":
-        return fastlm.RNNLM(vocabulary, embedding_dim=setting.hidden, **options), corpus
+    if setting.kind in GATES:
+        cell = "elman" if setting.kind == "rnnlm" else setting.kind
+        return fastlm.RNNLM(vocabulary, cell=cell, embedding_dim=setting.hidden, **options), corpus
     return fastlm.NNLM(vocabulary, context_size=CONTEXT_SIZE, embedding_dim=WINDOW_DIM, **options), corpus
 
 
@@ -93,16 +95,20 @@ def torch_step(setting: Setting) -> Step:
     torch.set_num_threads(setting.threads)
     torch.manual_seed(1)
     inputs, targets = (torch.from_numpy(array) for array in batch_arrays(setting))
-    if setting.kind == "rnnlm":
+    if setting.kind in GATES:
         encoder = torch.nn.Embedding(VOCAB_SIZE + 1, setting.hidden)
-        recurrent = torch.nn.RNN(setting.hidden, setting.hidden)
+        layer_of = {"rnnlm": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[setting.kind]
+        recurrent = layer_of(setting.hidden, setting.hidden)
         decoder = torch.nn.Linear(setting.hidden, VOCAB_SIZE)
         model = torch.nn.ModuleList([encoder, recurrent, decoder])
-        carried = [torch.zeros(1, setting.batch, setting.hidden)]
+        zeros = torch.zeros(1, setting.batch, setting.hidden)
+        carried = [(zeros, zeros) if setting.kind == "lstm" else zeros]
+
+        def detached(state: "torch.Tensor | tuple[torch.Tensor, ...]") -> "torch.Tensor | tuple[torch.Tensor, ...]":
+            return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
 
         def forward() -> "torch.Tensor":
-            output, hidden = recurrent(encoder(inputs), carried[0].detach())
-            carried[0] = hidden
+            output, carried[0] = recurrent(encoder(inputs), detached(carried[0]))
             return decoder(output).view(-1, VOCAB_SIZE)
     else:
         encoder = torch.nn.Embedding(VOCAB_SIZE + 1, WINDOW_DIM)
@@ -128,13 +134,13 @@ def torch_step(setting: Setting) -> Step:
 def batch_arrays(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
     """Return inputs and targets of one step: (T, B) and (T, B), or (N, 4) and (N,)."""
     ids = zipf_ids(setting.tokens + 1)
-    if setting.kind == "rnnlm":
+    if setting.kind in GATES:
         return ids[:-1].reshape(BPTT_LEN, -1), ids[1:].reshape(BPTT_LEN, -1)
     return zipf_ids(setting.tokens * CONTEXT_SIZE).reshape(-1, CONTEXT_SIZE), ids[1:]
 
 
 def numpy_step(setting: Setting) -> Step:
-    """Written out, with the products of all time steps taken together where the formulas allow it."""
+    """Written out, with the products of all time steps taken together where the formulas allow it; no gates."""
     rng = np.random.default_rng(1)
     inputs, targets = batch_arrays(setting)
     recurrent = setting.kind == "rnnlm"
@@ -194,3 +200,8 @@ def numpy_step(setting: Setting) -> Step:
 
 
 CONTENDERS: dict[str, Callable[[Setting], Step]] = {"fastlm": fastlm_step, "torch": torch_step, "numpy": numpy_step}
+
+
+def takes_part(name: str, setting: Setting) -> bool:
+    """Whether a contender has been written for such a model."""
+    return name != "numpy" or setting.kind in ("rnnlm", "nnlm")

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
-from contenders import VOCAB_SIZE, Setting, fastlm_step
+from contenders import GATES, VOCAB_SIZE, Setting, fastlm_step
 from machine import print_row
 
 STEPS = 40
@@ -36,15 +36,14 @@ def product_flops(kernel: str, setting: Setting) -> int:
     """FLOPs of the matrix products in one kernel's calls of a step."""
     output = 2 * setting.tokens * setting.hidden * VOCAB_SIZE
     inner = setting.flops // 3 - output  # the products below the output layer, in one direction
-    recurrent = 2 * setting.tokens * setting.hidden**2 if setting.kind == "rnnlm" else 0
+    recurrent = 2 * setting.tokens * setting.hidden**2 * GATES.get(setting.kind, 0)
     return {
         "softmax_forward_backward": 2 * output,
         "softmax_backward_weight": output,
         "linear_forward": inner - recurrent,
         "linear_backward": inner - recurrent,
         "linear_backward_weight": inner,
-        "elman_forward": recurrent,
-        "elman_backward": recurrent,
+        **{f"{cell}_{pass_}": recurrent for cell in ("elman", "gru", "lstm") for pass_ in ("forward", "backward")},
     }.get(kernel, 0)
 
 

@@ -41,6 +41,7 @@ def seconds_of(files: Sequence[str], workers: int, corpus: Path) -> float:
     if workers:
         options = ["-o", str(corpus), "--vocab-size", str(VOCAB_SIZE), "--workers", str(workers), "--quiet"]
         command = [sys.executable, "-P", "-m", "fastlm", "prepare", *files, *options]
+    corpus.unlink(missing_ok=True)
     allowed = sorted(os.sched_getaffinity(0))[: max(1, workers)]
     began = time.perf_counter()
     subprocess.run(

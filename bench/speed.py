@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from contenders import CONTENDERS, Setting
+from contenders import CONTENDERS, Setting, takes_part
 from forward import evaluation, print_use
 from kernel_profile import print_profile
 from machine import print_row, product_rate, seconds_a_call, spread, two_products
@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 SETTINGS = [
     *(Setting("rnnlm", batch, hidden) for batch in (20, 64) for hidden in (100, 200, 650)),
+    *(Setting(cell, 20, hidden) for cell in ("gru", "lstm") for hidden in (200, 650)),
     *(Setting("nnlm", batch, hidden) for batch in (256, 1024) for hidden in (100, 200, 650)),
 ]
 PARTS = ("steps", "threads", "use", "profile", "memory")
@@ -63,19 +64,18 @@ def print_steps(settings: Sequence[Setting], names: Sequence[str], rounds: int) 
     print_row([*header, *(f"times {name}" for name in others), *(f"share, {name}" for name in others)], head=True)
     for setting in settings:
         with threadpool_limits(1, "blas"):
-            steps = {name: CONTENDERS[name](setting) for name in names}
-            turns: dict[str, list[float]] = {name: [] for name in names}
+            steps = {name: CONTENDERS[name](setting) for name in names if takes_part(name, setting)}
+            turns: dict[str, list[float]] = {name: [] for name in steps}
             rates = []
             for _ in range(rounds):
                 for name, step in steps.items():
                     turns[name].append(seconds_a_call(step))
                 rates.append(product_rate())
         rate = max(rates)
-        shares = {name: setting.flops / 1e9 / np.array(turns[name]) / rate for name in names}
-        ratios = {name: np.array(turns[name]) / np.array(turns["fastlm"]) for name in others}
-        cells = [str(setting), f"{rate:.0f}", f"{setting.tokens / np.median(turns['fastlm']):,.0f}"]
-        cells += [spread(shares["fastlm"]), *(spread(ratios[name]) for name in others)]
-        print_row([*cells, *(spread(shares[name]) for name in others)])
+        shares = {name: spread(setting.flops / 1e9 / np.array(turns[name]) / rate) for name in steps}
+        ratios = {name: spread(np.array(turns[name]) / np.array(turns["fastlm"])) for name in steps}
+        cells = [str(setting), f"{rate:.0f}", f"{setting.tokens / np.median(turns['fastlm']):,.0f}", shares["fastlm"]]
+        print_row([*cells, *(figures.get(name, "") for figures in (ratios, shares) for name in others)])
 
 
 def print_threads(settings: Sequence[Setting], rounds: int) -> None:
@@ -100,6 +100,9 @@ def print_memory(settings: Sequence[Setting], names: Sequence[str]) -> None:
     for setting in settings:
         cells = [str(setting)]
         for name in names:
+            if not takes_part(name, setting):
+                cells.append("")
+                continue
             word = f"{name},{setting.kind},{setting.batch},{setting.hidden}"
             command = [sys.executable, "-P", str(Path(__file__).parent), "speed", "--memory-of", word]
             cells.append(f"{json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout):.0f}")

@@ -95,6 +95,105 @@ def elman_backward(
     return dx, dw_hh, dnext
 
 
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_forward(
+    x: Array, w_hh: Array, initial: Array, initial_cell: Array, resets: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """Return hidden states, cells and gates (T, B, 4, H) of an LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+
+    ``c[t] = f * c[t - 1] + i * g``, ``h[t] = o * tanh(c[t])``, where i, f, o and g, in this order of their rows in
+    `x` and `w_hh`, are sigmoids and a tanh of ``x[t] + W_h h[t - 1]``.
+
+    Parameters
+    ----------
+    x
+        (T, B, 4H): what the input contributes, bias included.
+    w_hh, initial, initial_cell, resets
+        (4H, H), (B, H), (B, H) and (T, B).
+    """
+    T, B, H = len(x), *initial.shape
+    hidden, cell, gates = np.empty((T, B, H)), np.empty((T, B, H)), np.empty((T, B, 4, H))
+    for t in range(T):
+        raw = (x[t] + _previous(hidden, initial, resets, t) @ w_hh.T).reshape(B, 4, H)
+        i, f, o, g = sigmoid(raw[:, 0]), sigmoid(raw[:, 1]), sigmoid(raw[:, 2]), np.tanh(raw[:, 3])
+        cell[t] = f * _previous(cell, initial_cell, resets, t) + i * g
+        hidden[t] = o * np.tanh(cell[t])
+        gates[t] = np.stack([i, f, o, g], axis=1)
+    return hidden, cell, gates
+
+
+def lstm_backward(
+    dhidden: Array, states: tuple[Array, Array, Array], w_hh: Array, initial: Array, initial_cell: Array,
+    resets: ArrayLike,
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    """Full backpropagation through time: gradients (dx, dw_hh, dinitial, dinitial_cell).
+
+    `states` is what `lstm_forward` returned.
+    """
+    hidden, cell, gates = states
+    T, B, H = hidden.shape
+    dx, dw_hh = np.empty((T, B, 4 * H)), np.zeros_like(w_hh)
+    dnext, dcell_next = np.zeros((B, H)), np.zeros((B, H))
+    for t in reversed(range(T)):
+        i, f, o, g = (gates[t, :, gate] for gate in range(4))
+        dh = dhidden[t] + dnext
+        dcell = dcell_next + dh * o * (1 - np.tanh(cell[t]) ** 2)
+        di, df, do, dg = dcell * g, dcell * _previous(cell, initial_cell, resets, t), dh * np.tanh(cell[t]), dcell * i
+        dx[t] = np.concatenate([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g**2)], axis=1)
+        dw_hh += dx[t].T @ _previous(hidden, initial, resets, t)
+        ends = np.asarray(resets)[t, :, None] != 0
+        dnext, dcell_next = np.where(ends, 0.0, dx[t] @ w_hh), np.where(ends, 0.0, dcell * f)
+    return dx, dw_hh, dnext, dcell_next
+
+
+def gru_forward(x: Array, w_hh: Array, initial: Array, resets: ArrayLike) -> tuple[Array, Array]:
+    """Return hidden states and gates (T, B, 3, H) of gated recurrent units (Cho et al. 2014, the first version).
+
+    ``h[t] = (1 - z) * n + z * h[t - 1]``, ``n = tanh(x_n[t] + r * (W_n h[t - 1]))``, where r and z are sigmoids of
+    ``x[t] + W h[t - 1]``. The rows of `x` and `w_hh` are those of r, z and n, in this order.
+
+    Parameters
+    ----------
+    x
+        (T, B, 3H): what the input contributes, bias included.
+    w_hh, initial, resets
+        (3H, H), (B, H) and (T, B).
+    """
+    T, B, H = len(x), *initial.shape
+    hidden, gates = np.empty((T, B, H)), np.empty((T, B, 3, H))
+    w_r, w_z, w_n = w_hh.reshape(3, H, H)
+    for t in range(T):
+        previous, (x_r, x_z, x_n) = _previous(hidden, initial, resets, t), x[t].reshape(B, 3, H).transpose(1, 0, 2)
+        r, z = sigmoid(x_r + previous @ w_r.T), sigmoid(x_z + previous @ w_z.T)
+        n = np.tanh(x_n + r * (previous @ w_n.T))
+        hidden[t] = (1 - z) * n + z * previous
+        gates[t] = np.stack([r, z, n], axis=1)
+    return hidden, gates
+
+
+def gru_backward(
+    dhidden: Array, states: tuple[Array, Array], w_hh: Array, initial: Array, resets: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """Full backpropagation through time: gradients (dx, dw_hh, dinitial); `states` is what `gru_forward` returned."""
+    hidden, gates = states
+    T, B, H = hidden.shape
+    dx, dw_hh, dnext = np.empty((T, B, 3 * H)), np.zeros_like(w_hh), np.zeros((B, H))
+    w_r, w_z, w_n = w_hh.reshape(3, H, H)
+    for t in reversed(range(T)):
+        previous, (r, z, n) = _previous(hidden, initial, resets, t), gates[t].transpose(1, 0, 2)
+        dh = dhidden[t] + dnext
+        dn = dh * (1 - z) * (1 - n**2)
+        dr, dz = dn * (previous @ w_n.T) * r * (1 - r), dh * (previous - n) * z * (1 - z)
+        dx[t] = np.concatenate([dr, dz, dn], axis=1)
+        dw_hh += np.concatenate([dr.T @ previous, dz.T @ previous, (dn * r).T @ previous])
+        dprevious = dh * z + dr @ w_r + dz @ w_z + (dn * r) @ w_n
+        dnext = np.where(np.asarray(resets)[t, :, None] != 0, 0.0, dprevious)
+    return dx, dw_hh, dnext
+
+
 def _previous(hidden: Array, initial: Array, resets: ArrayLike, t: int) -> Array:
     """Return the state (B, H) that step `t` starts from."""
     return np.where(np.asarray(resets)[t, :, None] != 0, 0.0, hidden[t - 1] if t > 0 else initial)
@@ -224,6 +323,7 @@ def nnlm_log_probs(
     output_weight: Array,
     output_bias: Array,
     direct_weight: Array | None = None,
+    projection: tuple[Array, Array] | None = None,
 ) -> Array:
     """Return (N, V) log-probabilities of the neural probabilistic language model of Bengio et al. (2003).
 
@@ -235,10 +335,14 @@ def nnlm_log_probs(
         (N, context_size) ids.
     embeddings, hidden_weight, hidden_bias, output_weight, output_bias, direct_weight
         (V + 1, D), (H, context_size * D), (H,), (V, H), (V,), (V, context_size * D).
+    projection
+        Weight and bias of a linear map between the hidden layer and the output, where sizes differ (tied tables).
     """
     looked_up = embedding_forward(windows, embeddings)
     e = looked_up.reshape(len(looked_up), -1)
     hidden = np.tanh(linear_forward(e, hidden_weight, hidden_bias))
+    if projection is not None:
+        hidden = linear_forward(hidden, *projection)
     logits = linear_forward(hidden, output_weight, output_bias)
     if direct_weight is not None:
         logits = logits + linear_forward(e, direct_weight)
@@ -248,55 +352,91 @@ def nnlm_log_probs(
 def rnnlm_log_probs(
     inputs: ArrayLike,
     resets: ArrayLike,
-    initial: Array,
+    memory: Array,
     *,
     embeddings: Array,
-    input_weight: Array,
-    input_bias: Array,
-    w_hh: Array,
+    layers: Sequence[tuple[str, Array, Array, Array]],
     output_weight: Array,
     output_bias: Array,
+    residual: bool = False,
+    projection: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Run the recurrent language model of Mikolov et al. (2010) over one chunk.
 
-    ``h_t = tanh(W_x e_t + W_h h_{t-1} + b)``, ``y_t = softmax(W_y h_t + b_y)``.
+    ``h_t = tanh(W_x e_t + W_h h_{t-1} + b)``, ``y_t = softmax(W_y h_t + b_y)``; or with other cells, and several.
 
     Parameters
     ----------
-    inputs, resets, initial
-        (T, B) ids, (T, B), and the state (B, H) before the chunk.
-    embeddings, input_weight, input_bias, w_hh, output_weight, output_bias
-        (V + 1, D), (H, D), (H,), (H, H), (V, H), (V,).
+    inputs, resets, memory
+        (T, B) ids, (T, B), and the state (L, S, B, H) before the chunk: for each layer the hidden state, and for an
+        LSTM the cell.
+    embeddings, output_weight, output_bias
+        (V + 1, D), (V, H), (V,).
+    layers
+        For each the cell, "elman", "gru" or "lstm", its w_xh, its bias and its w_hh.
+    residual
+        Whether what goes into a layer is added to what comes out of it, where both have one size.
+    projection
+        Weight and bias of a linear map between the last layer and the output, where sizes differ (tied tables).
 
     Returns
     -------
-    log_probs, state
-        (T, B, V) natural log-probabilities, and the state (B, H) after the chunk.
+    log_probs, memory
+        (T, B, V) natural log-probabilities, and the state after the chunk.
     """
-    x = linear_forward(embedding_forward(inputs, embeddings), input_weight, input_bias)
-    hidden = elman_forward(x, w_hh, initial, resets)
-    return log_softmax(linear_forward(hidden, output_weight, output_bias)), hidden[-1]
+    x, after = embedding_forward(inputs, embeddings), np.empty_like(memory)
+    for layer, (cell, w_xh, bias, w_hh) in enumerate(layers):
+        projected = linear_forward(x, w_xh, bias)
+        forward = {"elman": elman_forward, "gru": gru_forward, "lstm": lstm_forward}[cell]
+        states = forward(projected, w_hh, *memory[layer], resets)
+        hidden, *others = states if isinstance(states, tuple) else (states,)
+        after[layer, 0] = hidden[-1]
+        if cell == "lstm":
+            after[layer, 1] = others[0][-1]
+        x = hidden + x if residual and hidden.shape == x.shape else hidden
+    if projection is not None:
+        x = linear_forward(x, *projection)
+    return log_softmax(linear_forward(x, output_weight, output_bias)), after
 
 
 # Optimizers: the value after one step for each of the gradients, which may be dense or sparse, also by turns.
 # They are lazy: a row's state changes only in the steps that have a gradient for it. A row that is touched with
-# a gradient of zero counts as touched. `learning_rate` is one number, or one for each step.
+# a gradient of zero counts as touched. `learning_rate` is one number, or one for each step. `weight_decay` shrinks the
+# rows of a matrix that a step touches, before it does anything else (Loshchilov & Hutter 2019).
 
 
-def sgd(value: Array, gradients: Iterable[Gradient], learning_rate: float | Sequence[float]) -> Array:
+def sgd(
+    value: Array, gradients: Iterable[Gradient], learning_rate: float | Sequence[float], *, weight_decay: float = 0.0
+) -> Array:
     """``value -= learning_rate * gradient``."""
     value = value.copy()
     for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        _shrink(value, rows, rate * weight_decay)
         value[rows] -= rate * gradient
     return value
 
 
+def averaged_sgd(
+    value: Array, gradients: Sequence[Gradient], learning_rate: Sequence[float], *, weight_decay: float = 0.0
+) -> Array:
+    """Return the mean of the values that `sgd` has after each of the steps (Polyak & Juditsky 1992)."""
+    ends = range(1, len(gradients) + 1)
+    values = [sgd(value, gradients[:end], learning_rate[:end], weight_decay=weight_decay) for end in ends]
+    return np.mean(values, axis=0)
+
+
 def momentum(
-    value: Array, gradients: Iterable[Gradient], learning_rate: float | Sequence[float], *, momentum: float = 0.9
+    value: Array,
+    gradients: Iterable[Gradient],
+    learning_rate: float | Sequence[float],
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
 ) -> Array:
     """SGD with Polyak's momentum: ``velocity = momentum * velocity + gradient``, ``value -= rate * velocity``."""
     value, velocity = value.copy(), np.zeros_like(value)
     for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        _shrink(value, rows, rate * weight_decay)
         velocity[rows] = momentum * velocity[rows] + gradient
         value[rows] -= rate * velocity[rows]
     return value
@@ -309,10 +449,12 @@ def adagrad(
     *,
     epsilon: float = 1e-10,
     initial: float = 0.0,
+    weight_decay: float = 0.0,
 ) -> Array:
     """Adagrad (Duchi, Hazan & Singer 2011): ``value -= rate * gradient / (sqrt(sum of squares) + epsilon)``."""
     value, squares = value.copy(), np.full_like(value, initial)
     for rate, (rows, gradient) in _steps(gradients, learning_rate):
+        _shrink(value, rows, rate * weight_decay)
         squares[rows] += gradient**2
         value[rows] -= rate * gradient / (np.sqrt(squares[rows]) + epsilon)
     return value
@@ -326,10 +468,12 @@ def adam(
     beta1: float = 0.9,
     beta2: float = 0.999,
     epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> Array:
     """Adam (Kingma & Ba 2015, algorithm 1); the bias correction counts all steps, also for rows touched in few."""
     value, mean, square = value.copy(), np.zeros_like(value), np.zeros_like(value)
     for step, (rate, (rows, gradient)) in enumerate(_steps(gradients, learning_rate), start=1):
+        _shrink(value, rows, rate * weight_decay)
         mean[rows] = beta1 * mean[rows] + (1 - beta1) * gradient
         square[rows] = beta2 * square[rows] + (1 - beta2) * gradient**2
         corrected_mean = mean[rows] / (1 - beta1**step)
@@ -356,6 +500,11 @@ def _steps(
     gradients = list(gradients)
     rates = np.broadcast_to(learning_rate, len(gradients))
     return zip(rates, map(_rows, gradients), strict=True)
+
+
+def _shrink(value: Array, rows: slice | NDArray[np.integer], share: float) -> None:
+    if value.ndim > 1:
+        value[rows] *= 1 - share
 
 
 def _rows(gradient: Gradient) -> tuple[slice | NDArray[np.integer], Array]:

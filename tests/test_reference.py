@@ -64,6 +64,58 @@ def test_an_elman_reset_forgets_the_past_of_its_stream_only(rng: np.random.Gener
     assert np.array_equal(hidden[2:, 1], carried[:, 1])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_lstm(rng: np.random.Generator, steps: int, streams: int) -> None:
+    x, dhidden = rng.normal(size=(steps, streams, 12)), rng.normal(size=(steps, streams, 3))
+    w_hh, initial, initial_cell = rng.normal(size=(12, 3)), *rng.normal(size=(2, streams, 3))
+    resets = rng.random((steps, streams)) < 0.3
+
+    def loss() -> float:
+        return float((dhidden * reference.lstm_forward(x, w_hh, initial, initial_cell, resets)[0]).sum())
+
+    states = reference.lstm_forward(x, w_hh, initial, initial_cell, resets)
+    gradients = reference.lstm_backward(dhidden, states, w_hh, initial, initial_cell, resets)
+    for array, gradient in zip((x, w_hh, initial, initial_cell), gradients, strict=True):
+        gradcheck.check_gradient(loss, array, gradient)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_gru(rng: np.random.Generator, steps: int, streams: int) -> None:
+    x, dhidden = rng.normal(size=(steps, streams, 9)), rng.normal(size=(steps, streams, 3))
+    w_hh, initial = rng.normal(size=(9, 3)), rng.normal(size=(streams, 3))
+    resets = rng.random((steps, streams)) < 0.3
+
+    def loss() -> float:
+        return float((dhidden * reference.gru_forward(x, w_hh, initial, resets)[0]).sum())
+
+    states = reference.gru_forward(x, w_hh, initial, resets)
+    gradients = reference.gru_backward(dhidden, states, w_hh, initial, resets)
+    for array, gradient in zip((x, w_hh, initial), gradients, strict=True):
+        gradcheck.check_gradient(loss, array, gradient)
+
+
+def squash(x: float) -> float:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_gates_are_the_papers_formulas_written_out_unit_by_unit(rng: np.random.Generator) -> None:
+    x, w_hh, h, c = rng.normal(size=12), rng.normal(size=(12, 3)), *rng.normal(size=(2, 3))
+    states = reference.lstm_forward(x[None, None], w_hh, h[None], c[None], [[0]])
+    for unit in range(3):
+        i, f, o, g = (x[gate + unit] + sum(w_hh[gate + unit, j] * h[j] for j in range(3)) for gate in (0, 3, 6, 9))
+        cell = squash(f) * c[unit] + squash(i) * np.tanh(g)
+        assert states[1][0, 0, unit] == pytest.approx(cell)
+        assert states[0][0, 0, unit] == pytest.approx(squash(o) * np.tanh(cell))
+    hidden, _ = reference.gru_forward(x[None, None, :9], w_hh[:9], h[None], [[0]])
+    for unit in range(3):
+        r, z, product = (sum(w_hh[gate + unit, j] * h[j] for j in range(3)) for gate in (0, 3, 6))
+        reset, update = squash(x[unit] + r), squash(x[3 + unit] + z)
+        candidate = np.tanh(x[6 + unit] + reset * product)
+        assert hidden[0, 0, unit] == pytest.approx(update * h[unit] + (1 - update) * candidate)
+
+
 def test_softmax_loss(rng: np.random.Generator) -> None:
     hidden, weight, bias = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)), rng.normal(size=7)
     targets = np.array([6, -1, 0, 0, 3])
@@ -108,22 +160,38 @@ def test_nnlm_is_bengios_formula_written_out_word_by_word(rng: np.random.Generat
         assert row == pytest.approx(np.log(scores / np.sum(scores)))
 
 
-def test_rnnlm_chunks_with_a_carried_state_equal_one_pass(rng: np.random.Generator) -> None:
-    sizes = {"embeddings": (7, 2), "input_weight": (3, 2), "input_bias": 3, "w_hh": (3, 3)}
-    sizes |= {"output_weight": (6, 3), "output_bias": 6}
-    parameters = {name: rng.normal(size=size) for name, size in sizes.items()}
-    inputs, resets, initial = rng.integers(0, 7, (5, 2)), np.array([[1, 1], *[[0, 0]] * 3, [0, 1]]), np.ones((2, 3))
+@pytest.mark.parametrize(("cell", "gates", "states"), [("elman", 1, 1), ("gru", 3, 1), ("lstm", 4, 2)])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_rnnlm_chunks_with_a_carried_state_equal_one_pass(
+    rng: np.random.Generator, cell: str, gates: int, states: int, num_layers: int
+) -> None:
+    sizes = [((3 * gates, 2 if layer == 0 else 3), (3 * gates,), (3 * gates, 3)) for layer in range(num_layers)]
+    layers = [(cell, *(rng.normal(size=size) for size in shapes)) for shapes in sizes]
+    table, weight, bias = rng.normal(size=(7, 2)), rng.normal(size=(6, 3)), rng.normal(size=6)
+    parameters = {"embeddings": table, "layers": layers, "output_weight": weight, "output_bias": bias}
+    inputs, resets = rng.integers(0, 7, (5, 2)), np.array([[1, 1], *[[0, 0]] * 3, [0, 1]])
+    initial = np.ones((num_layers, states, 2, 3))
     whole, last = reference.rnnlm_log_probs(inputs, resets, initial, **parameters)
     first, state = reference.rnnlm_log_probs(inputs[:3], resets[:3], initial, **parameters)
     second, state = reference.rnnlm_log_probs(inputs[3:], resets[3:], state, **parameters)
     assert np.array_equal(whole, np.concatenate([first, second]))
     assert np.array_equal(last, state)
     assert np.exp(whole).sum(axis=2) == pytest.approx(np.ones((5, 2)))
-    e = parameters["embeddings"][inputs[0, 0]]
-    hidden = np.tanh(parameters["input_weight"] @ e + parameters["input_bias"])
-    assert whole[0, 0] == pytest.approx(
-        reference.log_softmax(parameters["output_weight"] @ hidden + parameters["output_bias"])
-    )
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_rnnlm_is_mikolovs_formula(rng: np.random.Generator, residual: bool) -> None:
+    (w1, w2, u1, u2), (b1, b2) = rng.normal(size=(4, 3, 3)), rng.normal(size=(2, 3))
+    table, weight, bias = rng.normal(size=(7, 3)), rng.normal(size=(6, 3)), rng.normal(size=6)
+    log_probs, memory = reference.rnnlm_log_probs(
+        [[4]], [[0]], np.ones((2, 1, 1, 3)), embeddings=table, layers=[("elman", w1, b1, u1), ("elman", w2, b2, u2)],
+        output_weight=weight, output_bias=bias, residual=residual,
+    )  # fmt: skip
+    first = np.tanh(w1 @ table[4] + u1 @ np.ones(3) + b1)
+    below = first + residual * table[4]
+    second = np.tanh(w2 @ below + u2 @ np.ones(3) + b2)
+    assert memory[:, 0, 0] == pytest.approx(np.array([first, second]))
+    assert log_probs[0, 0] == pytest.approx(reference.log_softmax(weight @ (second + residual * below) + bias))
 
 
 def test_two_steps_of_each_optimizer_by_hand() -> None:

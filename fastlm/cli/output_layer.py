@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "add_output_layer", "check_output_layer", "chosen_output_layer", "with_counts"]
 
 KINDS = ("softmax", "class", "adaptive", "sampled", "nce")
-OPTIONS = ("num_samples", "noise_power", "self_normalising", "num_classes", "cutoffs")
+OPTIONS = ("tied", "num_samples", "noise_power", "self_normalising", "num_classes", "cutoffs")
 BLOCK = 1 << 20  # tokens that are counted at a time
 
 
@@ -27,6 +27,11 @@ def add_output_layer(parser: argparse.ArgumentParser) -> None:
         choices=KINDS,
         help="softmax over all words, or for large vocabularies by classes, with narrower layers for rare words, "
         "learned from samples, or by telling these from the text (softmax)",
+    )
+    group.add_argument(
+        "--tied",
+        action="store_true",
+        help="for softmax, sampled and nce: take the word vectors for the output's table as well",
     )
     group.add_argument(
         "--num-samples", metavar="K", type=whole_number(1), help="for sampled and nce: words drawn in a step (256)"

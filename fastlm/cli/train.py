@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.corpora import check_files, read_texts
+from fastlm.cli.model_options import MODEL_OPTIONS
 from fastlm.cli.options import check_text_options, given, given_text_options
 from fastlm.cli.output import print_json, teller
 from fastlm.cli.output_layer import check_output_layer, chosen_output_layer, with_counts
@@ -22,9 +23,9 @@ __all__ = ["add_parser"]
 Parsers = Any  # argparse keeps the class of its sub-parsers to itself
 
 # Options that were not given are not passed on, so that all other defaults are those of the library.
-MODEL_OPTIONS = ("context_size", "embedding_dim", "hidden_size", "direct", "dropout", "context", "seed")
 TRAINER_OPTIONS = (
-    *("batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "warmup_steps"),
+    *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
+    *("averaging_patience", "schedule", "warmup_steps"),
     *("max_grad_norm", "patience", "seed", "threads", "log"),
     *("checkpoint", "checkpoint_every", "resume", "time_limit", "valid_tokens"),
 )

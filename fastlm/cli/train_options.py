@@ -4,7 +4,16 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from fastlm.cli.options import add_text_options, duration, positive_duration, positive_float, share, whole_number
+from fastlm.cli.model_options import add_nnlm_options, add_rnnlm_options
+from fastlm.cli.options import (
+    add_text_options,
+    duration,
+    non_negative_float,
+    positive_duration,
+    positive_float,
+    share,
+    whole_number,
+)
 from fastlm.cli.output_layer import add_output_layer
 
 __all__ = ["add_kinds"]
@@ -24,19 +33,20 @@ def add_kinds(kinds: Parsers, run: Verb) -> None:
 
 def _add_nnlm(kinds: Parsers, run: Verb) -> None:
     parser = _add_kind(kinds, run, "nnlm", "a network over the last few words (Bengio et al. 2003)")
-    model = _add_model_options(parser, embedding_dim=100, hidden_size=200, dropout=0.3, context="sentence")
-    model.add_argument("--context-size", metavar="N", type=whole_number(1), help="how many words are seen (4)")
-    model.add_argument("--direct", action="store_true", help="connect the word vectors to the output directly as well")
+    add_nnlm_options(parser)
+    add_output_layer(parser)
     _add_training_options(parser, "words that are learned from at a time (256)")
 
 
 def _add_rnnlm(kinds: Parsers, run: Verb) -> None:
     parser = _add_kind(kinds, run, "rnnlm", "a recurrent network (Mikolov et al. 2010)")
-    _add_model_options(parser, embedding_dim=256, hidden_size=256, dropout=0.35, context="continuous")
+    add_rnnlm_options(parser)
+    add_output_layer(parser)
     training = _add_training_options(parser, "parts of the text that are read side by side (20)")
     training.add_argument(
         "--bptt-len", metavar="N", type=whole_number(1), help="steps that the gradient goes back through time (35)"
     )
+    training.add_argument("--random-bptt-len", action="store_true", help="draw these steps anew for each chunk")
 
 
 def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.ArgumentParser:
@@ -94,39 +104,34 @@ def _add_job_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_model_options(
-    parser: argparse.ArgumentParser, *, embedding_dim: int, hidden_size: int, dropout: float, context: str
-) -> argparse._ArgumentGroup:
-    """Add the options of every model; the values are for the help alone."""
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--embedding-dim", metavar="N", type=whole_number(1), help=f"length of a word's vector ({embedding_dim})"
-    )
-    group.add_argument("--hidden-size", metavar="N", type=whole_number(1), help=f"hidden units ({hidden_size})")
-    group.add_argument(
-        "--dropout", metavar="P", type=share, help=f"share of units that are left out at random ({dropout})"
-    )
-    group.add_argument(
-        "--context",
-        choices=("sentence", "continuous"),
-        help=f"whether each line is a text by itself, or the text runs on ({context})",
-    )
-    add_output_layer(parser)
-    return group
-
-
 def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", metavar="N", type=whole_number(1), help="passes over the text, at most (10)")
     group.add_argument("--batch-size", metavar="N", type=whole_number(1), help=batch)
-    group.add_argument("--optimizer", choices=("adam", "adagrad", "sgd"), help="how gradients become steps (adam)")
+    group.add_argument(
+        "--optimizer",
+        choices=("adam", "adamw", "adagrad", "sgd", "asgd"),
+        help="how gradients become steps; asgd is averaged once validation stalls (adam)",
+    )
     group.add_argument(
         "--learning-rate",
         metavar="X",
         type=positive_float,
-        help="size of the steps (0.002 for adam, 0.05 for adagrad, 0.5 for sgd)",
+        help="size of the steps (0.002 for adam and adamw, 0.05 for adagrad, 0.5 for sgd and asgd)",
     )
     group.add_argument("--momentum", metavar="X", type=share, help="for --optimizer sgd (0)")
+    group.add_argument(
+        "--weight-decay",
+        metavar="X",
+        type=non_negative_float,
+        help="each step shrinks matrices by this times the learning rate (0.01 for adamw, else 0)",
+    )
+    group.add_argument(
+        "--averaging-patience",
+        metavar="N",
+        type=whole_number(1),
+        help="for --optimizer asgd: average once validation is worse than the best of all but the last N epochs (5)",
+    )
     group.add_argument(
         "--schedule",
         choices=("cosine", "halving", "constant"),
@@ -137,7 +142,10 @@ def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argpar
         "--max-grad-norm", metavar="X", type=positive_float, help="limit of the gradient's norm; inf: none (1)"
     )
     group.add_argument(
-        "--patience", metavar="N", type=whole_number(1), help="stop after N epochs without a better validation (3)"
+        "--patience",
+        metavar="N",
+        type=whole_number(1),
+        help="stop after N epochs without a better validation (3; for asgd 3 more than --averaging-patience)",
     )
     group.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
     group.add_argument("--seed", metavar="N", type=whole_number(0), help="the same seed gives the same model (1)")

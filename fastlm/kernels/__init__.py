@@ -19,8 +19,9 @@ with compiled_modules(__name__):
         class_log_probs,
         class_scratch_size,
     )
-    from fastlm.kernels.dropout import dropout_forward, dropout_mask
+    from fastlm.kernels.dropout import dropout_forward, dropout_mask, word_dropout
     from fastlm.kernels.embedding import add_rows, embedding_backward, embedding_forward
+    from fastlm.kernels.gru import gru_backward, gru_forward, gru_step
     from fastlm.kernels.linear import (
         linear_backward,
         linear_backward_weight,
@@ -29,6 +30,7 @@ with compiled_modules(__name__):
         tanh_backward,
         tanh_forward,
     )
+    from fastlm.kernels.lstm import lstm_backward, lstm_forward, lstm_step
     from fastlm.kernels.matrix import PANEL_BYTES, cpu_level, pack_matrix, pack_transposed
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
     from fastlm.kernels.sampled import (
@@ -44,7 +46,15 @@ with compiled_modules(__name__):
         softmax_forward_backward,
         softmax_log_probs,
     )
-    from fastlm.kernels.updates import adagrad_update, adam_update, momentum_update, sgd_update, squared_norm
+    from fastlm.kernels.updates import (
+        adagrad_update,
+        adam_update,
+        averaged_update,
+        decay_update,
+        momentum_update,
+        sgd_update,
+        squared_norm,
+    )
 
 __all__ = [
     "PANEL_BYTES",
@@ -52,11 +62,13 @@ __all__ = [
     "adam_update",
     "add_rows",
     "alias_table",
+    "averaged_update",
     "class_forward",
     "class_forward_backward",
     "class_log_probs",
     "class_scratch_size",
     "cpu_level",
+    "decay_update",
     "draw_rows",
     "dropout_forward",
     "dropout_mask",
@@ -65,10 +77,16 @@ __all__ = [
     "elman_step",
     "embedding_backward",
     "embedding_forward",
+    "gru_backward",
+    "gru_forward",
+    "gru_step",
     "linear_backward",
     "linear_backward_weight",
     "linear_forward",
     "linear_forward_vector",
+    "lstm_backward",
+    "lstm_forward",
+    "lstm_step",
     "momentum_update",
     "nce_forward_backward",
     "pack_matrix",
@@ -84,4 +102,5 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
     "target_logits",
+    "word_dropout",
 ]

@@ -1,4 +1,4 @@
-"""Lookup table: rows gathered forward, a row-sparse gradient backward."""
+"""Lookup table: rows gathered forward, a row-sparse gradient backward, or a dense one where there is one already."""
 
 from libc.string cimport memcpy
 

@@ -1,4 +1,4 @@
-"""Recurrent layers over whole sequences: forward in time, and backpropagation through time.
+"""The simple recurrent layer over whole sequences: forward in time, and backpropagation through time.
 
 All sequences are time-major, (T, B, H). Batch rows are independent of each other, so threads can share the
 work by slices [:, start:stop, :]; within a row of the batch H is contiguous.
@@ -8,11 +8,6 @@ from libc.string cimport memcpy, memset
 
 from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, real
 from fastlm.kernels.vector cimport add_matrix_vector, add_scaled, tanh_gradient, tanh_rows
-
-
-cdef inline Py_ssize_t row_stride(const real[:, :, :] sequence) noexcept nogil:
-    """Elements from one row of the batch to the next; H for a batch of one, whose stride says nothing."""
-    return sequence.strides[1] // <Py_ssize_t>sizeof(real) if sequence.shape[1] > 1 else sequence.shape[2]
 
 
 def elman_forward(
@@ -38,7 +33,8 @@ def elman_forward(
     check_sequence(hidden, T, B, H)
     check_sequence(previous, T, B, H)
     check_sequence(inputs, T, B, H)
-    check_recurrence(T, B, H, initial, resets, w_hh)
+    check_states(initial, resets, T, B, H)
+    check_packed(w_hh, H, H)
     if T == 0 or B == 0 or H == 0:
         return
     with nogil:
@@ -85,7 +81,8 @@ def elman_backward(
     check_sequence(dinputs, T, B, H)
     check_sequence(dhidden, T, B, H)
     check_sequence(hidden, T, B, H)
-    check_recurrence(T, B, H, dinitial, resets, w_hh)
+    check_states(dinitial, resets, T, B, H)
+    check_packed(w_hh, H, H)
     if B == 0 or H == 0:
         return
     with nogil:
@@ -124,29 +121,32 @@ def elman_step(real[::1] hidden, const real[::1] inputs, const real[::1] previou
         tanh_rows(&hidden[0], H)
 
 
-cdef check_sequence(const real[:, :, :] sequence, Py_ssize_t T, Py_ssize_t B, Py_ssize_t H):
+cdef check_sequence(const real[:, :, :] sequence, Py_ssize_t T, Py_ssize_t B, Py_ssize_t size):
     cdef Py_ssize_t itemsize = sizeof(real)
-    if sequence.shape[0] != T or sequence.shape[1] != B or sequence.shape[2] != H:
+    if sequence.shape[0] != T or sequence.shape[1] != B or sequence.shape[2] != size:
         raise ValueError(
             f"a sequence has shape ({sequence.shape[0]}, {sequence.shape[1]}, {sequence.shape[2]}), expected "
-            f"({T}, {B}, {H}) like the others")
-    if (H > 1 and sequence.strides[2] != itemsize) or (B > 1 and sequence.strides[1] < H * itemsize):
+            f"({T}, {B}, {size}) like the others")
+    if (size > 1 and sequence.strides[2] != itemsize) or (B > 1 and sequence.strides[1] < size * itemsize):
         raise ValueError(
-            f"a sequence of shape ({T}, {B}, {H}) has strides ({sequence.strides[0]}, {sequence.strides[1]}, "
+            f"a sequence of shape ({T}, {B}, {size}) has strides ({sequence.strides[0]}, {sequence.strides[1]}, "
             f"{sequence.strides[2]}), expected its rows contiguous and one after the other: a C-contiguous array or "
             f"a slice [:, start:stop] of one")
 
 
-cdef check_recurrence(
-    Py_ssize_t T, Py_ssize_t B, Py_ssize_t H, const real[:, ::1] initial, const unsigned char[:, :] resets,
-    const real[:, :, ::1] w_hh,
+cdef check_states(
+    const real[:, ::1] state, const unsigned char[:, :] resets, Py_ssize_t T, Py_ssize_t B, Py_ssize_t H
 ):
-    cdef Py_ssize_t width = PANEL_BYTES // <Py_ssize_t>sizeof(real), count = (H + width - 1) // width
-    if initial.shape[0] != B or initial.shape[1] != H:
-        raise ValueError(f"the initial state has shape ({initial.shape[0]}, {initial.shape[1]}), expected ({B}, {H})")
+    if state.shape[0] != B or state.shape[1] != H:
+        raise ValueError(f"the initial state has shape ({state.shape[0]}, {state.shape[1]}), expected ({B}, {H})")
     if resets.shape[0] != T or resets.shape[1] != B:
         raise ValueError(f"resets has shape ({resets.shape[0]}, {resets.shape[1]}), expected ({T}, {B})")
-    if w_hh.shape[0] != count or w_hh.shape[1] != H or w_hh.shape[2] != width:
+
+
+cdef check_packed(const real[:, :, ::1] w_hh, Py_ssize_t depth, Py_ssize_t columns):
+    cdef Py_ssize_t width = PANEL_BYTES // <Py_ssize_t>sizeof(real), count = (columns + width - 1) // width
+    if w_hh.shape[0] != count or w_hh.shape[1] != depth or w_hh.shape[2] != width:
         raise ValueError(
-            f"w_hh has shape ({w_hh.shape[0]}, {w_hh.shape[1]}, {w_hh.shape[2]}), expected ({count}, {H}, {width}): "
-            f"({H}, {H}) in panels, as pack_transposed (forward) or pack_matrix (backward) packs it")
+            f"w_hh has shape ({w_hh.shape[0]}, {w_hh.shape[1]}, {w_hh.shape[2]}), expected ({count}, {depth}, "
+            f"{width}): {columns} columns of {depth} in panels, as pack_transposed (forward) or pack_matrix "
+            f"(backward) packs w_hh")

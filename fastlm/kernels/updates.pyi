@@ -9,6 +9,17 @@ def squared_norm(gradient: NDArray[_Real]) -> float: ...
 def sgd_update(
     value: NDArray[_Real], gradient: NDArray[_Real], rows: NDArray[np.int32], scale: float, learning_rate: float
 ) -> None: ...
+def averaged_update(
+    value: NDArray[_Real],
+    sums: NDArray[_Real],
+    gradient: NDArray[_Real],
+    rows: NDArray[np.int32],
+    scale: float,
+    learning_rate: float,
+    decay: float,
+    weight: float,
+) -> None: ...
+def decay_update(value: NDArray[_Real], rows: NDArray[np.int32], factor: float) -> None: ...
 def momentum_update(
     value: NDArray[_Real],
     velocity: NDArray[_Real],

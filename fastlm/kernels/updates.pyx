@@ -10,7 +10,9 @@ pass of its own.
 """
 
 from fastlm.kernels.matrix cimport real
-from fastlm.kernels.vector cimport adagrad_step, adam_step, add_scaled, momentum_step, sum_squares
+from fastlm.kernels.vector cimport (
+    adagrad_step, adam_step, add_scaled, averaged_step, momentum_step, scale_row, sum_squares,
+)
 
 
 def squared_norm(const real[:, ::1] gradient):
@@ -52,6 +54,49 @@ def sgd_update(
             size = run_length(rows, i)
             add_scaled(&value[rows[i], 0], <real>(-learning_rate * scale), &gradient[i, 0], size * D)
             i += size
+
+
+def averaged_update(
+    real[:, ::1] value, real[:, ::1] sums, const real[:, ::1] gradient, const int[::1] rows, double scale,
+    double learning_rate, double decay, double weight,
+):
+    """Gradient descent of which an average is kept (Polyak & Juditsky 1992).
+
+    `change = -learning_rate * scale * gradient - decay * value; value += change; sums += weight * change`. Where step k
+    = 1, 2 ... has the weight k - 1, the average of the values after n steps is `value - sums / n`: also that of rows
+    that most steps leave alone.
+
+    Parameters
+    ----------
+    value, sums : (V, D), updated
+    gradient : (R, D)
+    rows : (R,) int32, distinct
+    """
+    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i
+    check_rows(value, gradient, rows)
+    check_state(value, sums)
+    if D == 0:
+        return
+    with nogil:
+        for i in range(R):
+            averaged_step(
+                &value[rows[i], 0], &sums[rows[i], 0], &gradient[i, 0], learning_rate * scale, decay, weight, D)
+
+
+def decay_update(real[:, ::1] value, const int[::1] rows, double factor):
+    """Weight decay, `value[rows] *= factor` (Loshchilov & Hutter 2019): to be followed by the step itself.
+
+    Parameters
+    ----------
+    value : (V, D), updated
+    rows : (R,) int32, distinct
+    """
+    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i
+    if D == 0:
+        return
+    with nogil:
+        for i in range(R):
+            scale_row(&value[rows[i], 0], <real>factor, D)
 
 
 def momentum_update(

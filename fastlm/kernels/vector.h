@@ -76,17 +76,31 @@ FASTLM_INLINE float tanh_f32(float x)
     return copysignf(fabsf(x) > 20.0f ? 1.0f : result, x);
 }
 
+/* 1 / (1 + exp(-x)); where the exponential goes beyond all numbers it is infinite, and the result zero. */
+FASTLM_INLINE float sigmoid_f32(float x)
+{
+    return 1.0f / (1.0f + exp_f32(-x));
+}
+
+FASTLM_INLINE double sigmoid_f64(double x)
+{
+    return 1.0 / (1.0 + exp(-x));
+}
+
 #define REAL float
 #define NAMED(name) name##_f32
 #define REAL_EXP exp_f32
 #define REAL_TANH tanh_f32
+#define REAL_SIGMOID sigmoid_f32
 #define REAL_SQRT sqrtf
 #define REAL_ABS fabsf
 #include "vector_rows.h"
+#include "gates_rows.h"
 #undef REAL
 #undef NAMED
 #undef REAL_EXP
 #undef REAL_TANH
+#undef REAL_SIGMOID
 #undef REAL_SQRT
 #undef REAL_ABS
 
@@ -95,13 +109,16 @@ FASTLM_INLINE float tanh_f32(float x)
 #define NAMED(name) name##_f64
 #define REAL_EXP exp
 #define REAL_TANH tanh
+#define REAL_SIGMOID sigmoid_f64
 #define REAL_SQRT sqrt
 #define REAL_ABS fabs
 #include "vector_rows.h"
+#include "gates_rows.h"
 #undef REAL
 #undef NAMED
 #undef REAL_EXP
 #undef REAL_TANH
+#undef REAL_SIGMOID
 #undef REAL_SQRT
 #undef REAL_ABS
 

@@ -60,6 +60,11 @@ cdef extern from "vector.h" nogil:
     void adam_step_f64(
         double* x, double* mean, double* square, const double* gradient, double scale, double rate, double beta1,
         double beta2, double correction, double epsilon, Py_ssize_t n) noexcept
+    void averaged_step_f32(
+        float* x, float* sums, const float* gradient, float rate, float decay, float weight, Py_ssize_t n) noexcept
+    void averaged_step_f64(
+        double* x, double* sums, const double* gradient, double rate, double decay, double weight,
+        Py_ssize_t n) noexcept
 
 
 cdef inline bint raise_shifts(
@@ -194,3 +199,12 @@ cdef inline void adam_step(
             <float>epsilon, n)
     else:
         adam_step_f64(x, mean, square, gradient, scale, rate, beta1, beta2, correction, epsilon, n)
+
+
+cdef inline void averaged_step(
+    real* x, real* sums, const real* gradient, double rate, double decay, double weight, Py_ssize_t n
+) noexcept nogil:
+    if real is float:
+        averaged_step_f32(x, sums, gradient, <float>rate, <float>decay, <float>weight, n)
+    else:
+        averaged_step_f64(x, sums, gradient, rate, decay, weight, n)

@@ -232,3 +232,15 @@ static void NAMED(adam_step)(REAL *restrict x, REAL *restrict mean, REAL *restri
         x[i] -= rate * mean[i] / (REAL_SQRT(square[i] * inverse) + epsilon);
     }
 }
+
+/* d = -rate g - decay x; x += d; sums += weight d. */
+FASTLM_CLONES FASTLM_UNUSED
+static void NAMED(averaged_step)(REAL *restrict x, REAL *restrict sums, const REAL *restrict gradient, REAL rate,
+                                 REAL decay, REAL weight, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        REAL change = -rate * gradient[i] - decay * x[i];
+        x[i] += change;
+        sums[i] += weight * change;
+    }
+}

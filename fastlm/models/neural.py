@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.errors import ModelFileError
-from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
+from fastlm.inference.arguments import check_vocabulary, whole_number
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.models.base import LanguageModel
+from fastlm.models.config import CONTEXTS, DTYPES, checked
 from fastlm.nn.layers import Layer
 from fastlm.nn.outputs import OutputLayer
 from fastlm.nn.parallel import Workers
@@ -23,12 +24,8 @@ from fastlm.nn.workspace import Workspace
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["CONTEXTS", "EVALUATION_ROWS", "MAX_SIZE", "Batch", "NeuralModel"]
+__all__ = ["EVALUATION_ROWS", "Batch", "NeuralModel"]
 
-CONTEXTS = ("sentence", "continuous")
-DTYPES = ("float32", "float64")
-MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
-LATER_ARGUMENTS = {"output": "softmax"}  # arguments that older model files do not name, with what held then
 EVALUATION_ROWS = 2048  # tokens that go through a network together when nothing has to be learned
 
 
@@ -70,12 +67,15 @@ class NeuralModel(LanguageModel):
     output: OutputLayer
     default_batch_size: ClassVar[int]
     default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"context": CONTEXTS, "dtype": DTYPES}
+    # Arguments that older model files do not name, with what held then.
+    added_later: ClassVar[dict[str, Any]] = {"output": "softmax", "tied": False}
 
     def __init__(self, vocabulary: Vocabulary, config: dict[str, Any], source: ParameterSource | None = None) -> None:
         if not isinstance(vocabulary, Vocabulary):
             raise ValueError(f"vocabulary must be a Vocabulary, got {type(vocabulary).__name__}; see Vocabulary.build")
         self.vocabulary = vocabulary
-        self.config = _checked(config)
+        self.config = checked(config, self.choices)
         self.context = self.config["context"]
         self.dtype = np.dtype(self.config["dtype"])
         self.info: dict[str, Any] = {}
@@ -88,7 +88,7 @@ class NeuralModel(LanguageModel):
     @classmethod
     def from_contents(cls, contents: ModelContents) -> Self:
         """Build the model that a model file describes, over the file's own arrays."""
-        config = LATER_ARGUMENTS | contents.config
+        config = cls.added_later | contents.config
         try:
             source = StoredParameters(contents.arrays, config["dtype"])
             model = cls(contents.vocabulary, **config, source=source)
@@ -130,15 +130,25 @@ class NeuralModel(LanguageModel):
 
     @abstractmethod
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int,
+        bptt_len: int | None,
+        seed: Sequence[int],
+        start: int = 0,
+        random_bptt_len: bool = False,
     ) -> Iterator[Any]:
         """Yield the batches of an epoch from the `start`-th on, in an order that depends on `seed` alone.
 
-        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's.
+        Those before it are not read, but for the state that a recurrent model carries on, which is the caller's. With
+        `random_bptt_len` a recurrent model reads chunks of random length, which depend on `seed`, too.
         """
 
     @abstractmethod
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
+    def num_training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, random_bptt_len: bool = False
+    ) -> int:
         """Count the batches of an epoch."""
 
     @abstractmethod
@@ -241,18 +251,3 @@ class NeuralModel(LanguageModel):
 def _events(batch: Batch, log_probs: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
     events = batch.targets >= 0
     return batch.positions[events], log_probs[events]
-
-
-def _checked(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a constructor's arguments in the types that JSON has, or raise a ValueError that names a wrong one."""
-    checked = dict(config)
-    for name, choices in (("context", CONTEXTS), ("dtype", DTYPES)):
-        checked[name] = str(config[name])
-        if checked[name] not in choices:
-            raise ValueError(f"{name} is {config[name]!r}, expected {' or '.join(map(repr, choices))}")
-    for name, value in config.items():
-        if name.endswith(("_size", "_dim")):
-            checked[name] = whole_number(name, value, minimum=1, maximum=MAX_SIZE)
-    checked["seed"] = whole_number("seed", config["seed"], minimum=0)
-    checked["dropout"] = real_number("dropout", config["dropout"])
-    return checked

@@ -88,8 +88,8 @@ class NNLM(NeuralModel):
         source: ParameterSource | None = None,
         **output_options: Unpack[OutputOptions],
     ) -> None:
-        if not isinstance(direct, bool):
-            raise ValueError(f"direct is {direct!r}, expected True or False")
+        if direct is True and output_options.get("tied") is True:
+            raise ValueError("tied and direct are both True, but a tied table has no room for direct connections")
         config = {
             "context_size": context_size,
             "embedding_dim": embedding_dim,
@@ -112,7 +112,7 @@ class NNLM(NeuralModel):
         self.hidden = Linear("hidden", window, config["hidden_size"], source)
         self.tanh = Tanh("tanh")
         self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
-        self.output = make_output(config, features, self.vocabulary, source)
+        self.output = make_output(config, features, self.vocabulary, source, self.embedding.weight)
         return [self.embedding, self.embedding_dropout, self.hidden, self.tanh, self.hidden_dropout, self.output]
 
     @property
@@ -154,13 +154,22 @@ class NNLM(NeuralModel):
         self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int,
+        bptt_len: int | None,
+        seed: Sequence[int],
+        start: int = 0,
+        random_bptt_len: bool = False,
     ) -> Iterator[tuple[IntArray, IntArray]]:
-        """Yield (windows, targets) of all tokens in a random order; `bptt_len` has no meaning here."""
+        """Yield (windows, targets) of all tokens in a random order; lengths of chunks have no meaning here."""
         for windows, targets, _ in self._windows(corpus, seed).batches(batch_size, start):
             yield windows, targets
 
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
+    def num_training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, random_bptt_len: bool = False
+    ) -> int:
         """Count the batches of an epoch."""
         return -(-corpus.num_tokens // batch_size)
 

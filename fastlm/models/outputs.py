@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from fastlm.inference.arguments import real_number, whole_number
-from fastlm.nn.outputs import OUTPUTS, OutputLayer
-from fastlm.nn.parameters import ParameterSource
+from fastlm.nn.outputs import OUTPUTS, OutputLayer, Projected
+from fastlm.nn.parameters import Parameter, ParameterSource
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["USED_BY", "OutputOptions", "checked_names", "make_output"]
@@ -21,6 +21,9 @@ class OutputOptions(TypedDict, total=False):
         2001) predicts the word's class and then the word within it, "adaptive" (Grave et al. 2017) rare words through
         narrower layers; "sampled" (Jean et al. 2015) and "nce" (Mnih & Teh 2012) learn from a sample of the
         vocabulary, at a cost that V is no part of. Whichever it is, probabilities sum to one.
+    tied : bool
+        For "softmax", "sampled" and "nce": whether the table of the embeddings is also that of the output (Press &
+        Wolf 2017). Where it has another width than the hidden layer, a linear map comes between.
     num_samples : int
         For "sampled" and "nce": words drawn in a step, for all tokens together; 256 if not given.
     noise_power : float
@@ -35,6 +38,7 @@ class OutputOptions(TypedDict, total=False):
     """
 
     output: str
+    tied: bool
     num_samples: int
     noise_power: float
     self_normalising: float
@@ -43,6 +47,7 @@ class OutputOptions(TypedDict, total=False):
 
 
 USED_BY = {
+    "tied": ("softmax", "sampled", "nce"),
     "num_samples": ("sampled", "nce"),
     "noise_power": ("sampled", "nce"),
     "self_normalising": ("sampled",),
@@ -60,9 +65,12 @@ def checked_names(options: OutputOptions) -> OutputOptions:
 
 
 def make_output(
-    config: dict[str, Any], hidden_size: int, vocabulary: Vocabulary, source: ParameterSource
+    config: dict[str, Any], hidden_size: int, vocabulary: Vocabulary, source: ParameterSource, embeddings: Parameter
 ) -> OutputLayer:
-    """Make the output layer that a model's config describes, and write into the config what the layer has chosen."""
+    """Make the output layer that a model's config describes, and write into the config what the layer has chosen.
+
+    Where the config says "tied", its table is that of `embeddings`.
+    """
     kind = config.setdefault("output", "softmax")
     if kind not in OUTPUTS:
         raise ValueError(f"output is {kind!r}, expected {', '.join(map(repr, OUTPUTS))}")
@@ -74,16 +82,20 @@ def make_output(
             f"output {kind!r} goes by how frequent words are, but the vocabulary has no counts; build it from text "
             "(Vocabulary.build), or give it counts (Vocabulary(words, counts))"
         )
-    layer = OUTPUTS[kind]("output", hidden_size, len(vocabulary), source, counts, **arguments)
-    config.update(layer.options)
-    return layer
+    tied = arguments.pop("tied", False)
+    width = embeddings.value.shape[1] if tied else hidden_size
+    if tied:
+        arguments["table"] = embeddings
+    layer = OUTPUTS[kind]("output", width, len(vocabulary), source, counts, **arguments)
+    config.update(layer.options, tied=tied)
+    return layer if width == hidden_size else Projected(layer, hidden_size, width, source)
 
 
 def _checked(kind: str, options: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
     """Return the options in the types that JSON has, or raise a ValueError that names a wrong one."""
     checked = dict(options)
     for name, value in options.items():
-        if kind not in USED_BY[name]:
+        if value is not False and kind not in USED_BY[name]:  # False: not tied, which any layer can be
             users = " and ".join(map(repr, USED_BY[name]))
             raise ValueError(f"{name} is {value!r}, but output {kind!r} does not use it, only {users}; leave it out")
     if "num_classes" in options and "cutoffs" in options:

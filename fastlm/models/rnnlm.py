@@ -1,16 +1,18 @@
-"""The recurrent language model of Mikolov et al. (2010)."""
+"""The recurrent language model of Mikolov et al. (2010), with any number of Elman, GRU or LSTM layers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
-from fastlm.nn.layers import Dropout, Elman, Embedding, Layer
+from fastlm.nn.layers import Dropout, Embedding, Layer, WordDropout
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.penalties import add_activation_gradient, add_temporal_gradient
+from fastlm.nn.recurrent import CELLS, RecurrentStack
 from fastlm.nn.workspace import Workspace
 from fastlm.text.batches import Chunk, Streams
 from fastlm.text.corpus import Corpus
@@ -21,9 +23,21 @@ __all__ = ["RNNLM"]
 
 @dataclass(frozen=True, eq=False)
 class RecurrentState:
-    """The hidden layer after the text so far, (H,); read-only."""
+    """The text so far, in read-only arrays.
+
+    Attributes
+    ----------
+    hidden : (H,)
+        The uppermost layer's output: what the next word is predicted from.
+    memory : (L, S, H)
+        What each of the L layers goes on from: its hidden layer, and for an LSTM its cell.
+    """
 
     hidden: FloatArray
+    memory: FloatArray
+
+    def __post_init__(self) -> None:
+        self.hidden.flags.writeable = self.memory.flags.writeable = False
 
 
 class RNNLM(NeuralModel):
@@ -35,17 +49,33 @@ class RNNLM(NeuralModel):
         h_t = tanh(W_x e_t + W_h h_{t-1} + b)
         y_t = softmax(W_y h_t + b_y)                   the distribution of x_{t+1}
 
-    Trained with teacher forcing by truncated backpropagation through time: the text is read in chunks, and the
-    state is carried from chunk to chunk. No window: what is seen has no fixed length.
+    The second line is that of an Elman network; with gated cells it is that of `fastlm.nn.recurrent.GRU` or `LSTM`,
+    and with several layers each reads the hidden layer of the one below. Trained with teacher forcing by truncated
+    backpropagation through time: the text is read in chunks, and the state is carried from chunk to chunk. No window:
+    what is seen has no fixed length.
 
     Parameters
     ----------
     vocabulary : Vocabulary
+    cell : {"elman", "gru", "lstm"}
+        Elman (1990), Cho et al. (2014), or Hochreiter & Schmidhuber (1997).
+    num_layers : int
+        Recurrent layers, one on another.
     embedding_dim, hidden_size : int
         D and H.
+    residual : bool
+        Whether what goes into a layer is added to what comes out of it, where both have one size.
     dropout : float in [0, 1)
-        Rate on the embeddings and on the hidden layer's output, in training; a mask holds for a whole chunk
-        (Gal & Ghahramani 2016).
+        The common rate of the three that follow, in training; a mask holds for a whole chunk (Gal & Ghahramani 2016).
+    embedding_dropout, hidden_dropout, output_dropout : float in [0, 1), optional
+        Rates on the embeddings, between layers, and on the uppermost layer's output; None: the common one.
+    word_dropout : float in [0, 1)
+        Rate at which words lose their whole embedding for a chunk (Gal & Ghahramani 2016).
+    recurrent_dropout : float in [0, 1)
+        Rate at which elements of W_h are zero for a chunk: DropConnect (Merity et al. 2018).
+    activation_penalty, temporal_penalty : float
+        Weights of the mean squares of the uppermost layer's output, after dropout, and of its change from step to step,
+        before: they are added to the mean loss that is learned from (Merity et al. 2017: 2 and 1).
     context : {"continuous", "sentence"}
         Whether the state runs on through `</s>`, or each sentence starts from `<s>` and a state of zero.
     seed : int
@@ -71,14 +101,31 @@ class RNNLM(NeuralModel):
     architecture = "rnnlm"
     default_batch_size = 20
     default_bptt_len = 35
+    choices: ClassVar = NeuralModel.choices | {"cell": tuple(CELLS)}
+    added_later: ClassVar = {
+        **NeuralModel.added_later,
+        **{"cell": "elman", "num_layers": 1, "residual": False, "word_dropout": 0.0},
+        **{"embedding_dropout": None, "hidden_dropout": None, "output_dropout": None, "recurrent_dropout": 0.0},
+        **{"activation_penalty": 0.0, "temporal_penalty": 0.0},
+    }
 
     def __init__(
         self,
         vocabulary: Vocabulary,
         *,
+        cell: str = "elman",
+        num_layers: int = 1,
         embedding_dim: int = 256,
         hidden_size: int = 256,
+        residual: bool = False,
         dropout: float = 0.35,
+        embedding_dropout: float | None = None,
+        hidden_dropout: float | None = None,
+        output_dropout: float | None = None,
+        word_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        activation_penalty: float = 0.0,
+        temporal_penalty: float = 0.0,
         context: str = "continuous",
         seed: int = 1,
         dtype: str = "float32",
@@ -86,9 +133,19 @@ class RNNLM(NeuralModel):
         **output_options: Unpack[OutputOptions],
     ) -> None:
         config = {
+            "cell": cell,
+            "num_layers": num_layers,
             "embedding_dim": embedding_dim,
             "hidden_size": hidden_size,
+            "residual": residual,
             "dropout": dropout,
+            "embedding_dropout": embedding_dropout,
+            "hidden_dropout": hidden_dropout,
+            "output_dropout": output_dropout,
+            "word_dropout": word_dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "activation_penalty": activation_penalty,
+            "temporal_penalty": temporal_penalty,
             "context": context,
             "seed": seed,
             "dtype": dtype,
@@ -99,11 +156,28 @@ class RNNLM(NeuralModel):
     def _build(self, source: ParameterSource) -> list[Layer]:
         config, vocab_size = self.config, len(self.vocabulary)
         self.embedding = Embedding("embedding", vocab_size + 1, config["embedding_dim"], source)
-        self.embedding_dropout = Dropout("embedding_dropout", config["dropout"])
-        self.recurrent = Elman("recurrent", config["embedding_dim"], config["hidden_size"], source)
-        self.hidden_dropout = Dropout("hidden_dropout", config["dropout"])
-        self.output = make_output(config, config["hidden_size"], self.vocabulary, source)
-        return [self.embedding, self.embedding_dropout, self.recurrent, self.hidden_dropout, self.output]
+        self.word_dropout = WordDropout("word_dropout", config["word_dropout"])
+        self.embedding_dropout = Dropout("embedding_dropout", self._rate("embedding_dropout"))
+        self.recurrent = RecurrentStack(
+            "recurrent",
+            config["embedding_dim"],
+            config["hidden_size"],
+            source,
+            cell=config["cell"],
+            num_layers=config["num_layers"],
+            residual=config["residual"],
+            dropout=self._rate("hidden_dropout"),
+            recurrent_dropout=config["recurrent_dropout"],
+        )
+        self.output_dropout = Dropout("hidden_dropout", self._rate("output_dropout"))  # a name that keeps old masks
+        self.output = make_output(config, config["hidden_size"], self.vocabulary, source, self.embedding.weight)
+        return [self.embedding, self.recurrent, self.output]
+
+    def _rate(self, name: str) -> float:
+        """Return a rate of dropout by its name; None stands for the common rate."""
+        value: float | None = self.config[name]
+        rate: float = self.config["dropout"] if value is None else value
+        return rate
 
     @property
     def carries_state(self) -> bool:
@@ -116,53 +190,77 @@ class RNNLM(NeuralModel):
         return self.embedding.weight.value
 
     def _hidden(
-        self, inputs: IntArray, resets: NDArray[np.uint8], initial: FloatArray, workspace: Workspace
+        self, inputs: IntArray, resets: NDArray[np.uint8], memory: FloatArray, workspace: Workspace
     ) -> FloatArray:
-        """Hidden layer at all steps, (T, B, H), for `inputs` (T, B) from `initial` (B, H)."""
-        steps = len(inputs)
-        looked_up = self.embedding.forward(inputs.reshape(-1), workspace)
+        """Return the uppermost hidden layer at all steps, (T, B, H), for `inputs` (T, B).
+
+        `memory` (L, S, B, H) is what the steps before have left, and becomes what these leave.
+        """
+        steps, ids = len(inputs), inputs.reshape(-1)
+        looked_up = self.word_dropout.forward(self.embedding.forward(ids, workspace), ids, workspace)
         e = self.embedding_dropout.forward(looked_up.reshape(steps, -1), workspace)
-        return self.recurrent.forward(e.reshape(*inputs.shape, -1), initial, resets, workspace)
+        hidden = self.recurrent.forward(e.reshape(*inputs.shape, -1), memory, resets, workspace)
+        self.recurrent.remember(memory, workspace)
+        return hidden
 
     def _backward(self, dhidden: FloatArray, workspace: Workspace) -> None:
         de = self.recurrent.backward(dhidden, workspace)
         de = self.embedding_dropout.backward(de.reshape(len(de), -1), workspace)
-        self.embedding.backward(de.reshape(-1, self.config["embedding_dim"]), workspace)
+        de = de.reshape(-1, self.config["embedding_dim"])
+        self.embedding.backward(self.word_dropout.backward(de, workspace), workspace)
+
+    def _memory_shape(self, num_streams: int) -> tuple[int, int, int, int]:
+        """Return (L, S, B, H)."""
+        num_layers, num_states, hidden_size = self.recurrent.memory_shape
+        return num_layers, num_states, num_streams, hidden_size
 
     def _carried(self, num_streams: int, workspace: Workspace) -> FloatArray:
-        """Return the state (B, H) that one chunk leaves to the next; the first one finds zeros."""
-        return workspace.array("carried", (num_streams, self.config["hidden_size"]), fill=0)
+        """Return the memory that one chunk leaves to the next; the first one finds zeros."""
+        return workspace.array("carried", self._memory_shape(num_streams), fill=0)
 
     def carried(self, batch_size: int, workspace: Workspace) -> dict[str, FloatArray]:
-        """Return the state (B, H) that a chunk leaves to the next one."""
-        return {"hidden": self._carried(batch_size, workspace)}
+        """Return the memory (L, S, B, H) that a chunk leaves to the next one."""
+        return {"memory": self._carried(batch_size, workspace)}
 
     def training_batches(
-        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, seed: Sequence[int], start: int = 0
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int,
+        bptt_len: int | None,
+        seed: Sequence[int],
+        start: int = 0,
+        random_bptt_len: bool = False,
     ) -> Iterator[Chunk]:
         """Yield chunks of `bptt_len` steps of `batch_size` parallel streams.
 
-        A continuous text keeps its order; sentences are shuffled by `seed`.
+        A continuous text keeps its order; sentences are shuffled by `seed`. With `random_bptt_len` the lengths are
+        drawn (Merity et al. 2018).
         """
-        return self._streams(corpus, batch_size, seed).chunks(bptt_len or self.default_bptt_len, start)
+        streams, lengths = self._streams(corpus, batch_size, seed), seed if random_bptt_len else None
+        return streams.chunks(bptt_len or self.default_bptt_len, start, seed=lengths)
 
-    def num_training_batches(self, corpus: Corpus, *, batch_size: int, bptt_len: int | None) -> int:
-        """Count the chunks of an epoch, up to the luck of the sentences' order."""
-        return self._streams(corpus, batch_size).num_chunks(bptt_len or self.default_bptt_len)
+    def num_training_batches(
+        self, corpus: Corpus, *, batch_size: int, bptt_len: int | None, random_bptt_len: bool = False
+    ) -> int:
+        """Count the chunks of an epoch, up to the luck of the sentences' order and of random lengths."""
+        seed = (0,) if random_bptt_len else None
+        return self._streams(corpus, batch_size).num_chunks(bptt_len or self.default_bptt_len, seed=seed)
 
     def loss_and_gradients(self, batch: Chunk, workspace: Workspace) -> tuple[float, int]:
         """Forward and backward pass of a chunk; the state is carried on in the workspace."""
         steps, num_streams = batch.inputs.shape
-        carried = self._carried(num_streams, workspace)
-        hidden = self._hidden(batch.inputs, batch.resets, carried, workspace)
-        carried[:] = hidden[-1]
-        h = self.hidden_dropout.forward(hidden.reshape(steps, -1), workspace)
+        hidden = self._hidden(batch.inputs, batch.resets, self._carried(num_streams, workspace), workspace)
+        h = self.output_dropout.forward(hidden.reshape(steps, -1), workspace)
         targets = batch.targets.reshape(-1)
         num_events = int(np.count_nonzero(targets >= 0))
         h = h.reshape(steps * num_streams, -1)
-        loss, dh = self.output.loss_and_gradient(h, targets, 1.0 / max(1, num_events), workspace)
-        dh = self.hidden_dropout.backward(dh.reshape(steps, -1), workspace)
-        self._backward(dh.reshape(hidden.shape), workspace)
+        factor = batch.share / max(1, num_events)  # a token of a short chunk is worth as much as any other
+        loss, dh = self.output.loss_and_gradient(h, targets, factor, workspace)
+        add_activation_gradient(dh, h, self.config["activation_penalty"] * batch.share, workspace)
+        dh = self.output_dropout.backward(dh.reshape(steps, -1), workspace).reshape(hidden.shape)
+        add_temporal_gradient(dh, hidden, batch.resets, self.config["temporal_penalty"] * batch.share, workspace)
+        self._backward(dh, workspace)
         workspace.workers.finish()
         return loss, num_events
 
@@ -173,27 +271,25 @@ class RNNLM(NeuralModel):
 
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
         chunks = self._streams(corpus, num_streams).chunks(max(1, EVALUATION_ROWS // num_streams))
-        hidden = np.zeros((1, num_streams, self.config["hidden_size"]), self.dtype)
+        memory = np.zeros(self._memory_shape(num_streams), self.dtype)
         for workspace, chunk in zip(workspaces, chunks, strict=False):
-            hidden = self._hidden(chunk.inputs, chunk.resets, hidden[-1, : chunk.inputs.shape[1]], workspace)
+            hidden = self._hidden(chunk.inputs, chunk.resets, memory, workspace)
             targets = chunk.targets.reshape(-1)
             yield Batch(chunk.positions.reshape(-1), targets, hidden.reshape(len(targets), -1), workspace)
 
     def start(self) -> RecurrentState:
         """Return the state at the beginning of a text: after `<s>`, or after a `</s>` with nothing before it."""
         begin = self.vocabulary.start_id if self.context == "sentence" else self.vocabulary.end_id
-        return self._step(np.zeros(self.config["hidden_size"], self.dtype), begin)
+        return self._step(np.zeros(self.recurrent.memory_shape, self.dtype), begin)
 
     def advance(self, state: RecurrentState, id: int) -> RecurrentState:
         """Return the state after one more word."""
         if self._check_id(id) == self.vocabulary.end_id and self.context == "sentence":
             return self.start()
-        return self._step(state.hidden, id)
+        return self._step(state.memory, id)
 
-    def _step(self, previous: FloatArray, id: int) -> RecurrentState:
-        hidden = self.recurrent.step(self.embeddings[id], previous)
-        hidden.flags.writeable = False
-        return RecurrentState(hidden)
+    def _step(self, memory: FloatArray, id: int) -> RecurrentState:
+        return RecurrentState(*self.recurrent.step(self.embeddings[id], memory))
 
     def log_probs(self, state: RecurrentState) -> FloatArray:
         """Natural log-probability of every next word, (V,)."""
@@ -201,15 +297,15 @@ class RNNLM(NeuralModel):
         return row
 
     def read(self, state: RecurrentState, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, RecurrentState]:
-        """Return the hidden layer before each of the ids, (N, H), and the state after them."""
-        hidden = self._hidden(*self._inputs(ids), state.hidden[np.newaxis], workspace)[:, 0]
-        last = hidden[-1].copy()
-        last.flags.writeable = False
-        return np.concatenate([state.hidden[np.newaxis], hidden[:-1]]), RecurrentState(last)
+        """Return the uppermost hidden layer before each of the ids, (N, H), and the state after them."""
+        memory = state.memory[:, :, np.newaxis].copy()
+        hidden = self._hidden(*self._inputs(ids), memory, workspace)[:, 0]
+        before = np.concatenate([state.hidden[np.newaxis], hidden[:-1]])
+        return before, RecurrentState(hidden[-1].copy(), memory[:, :, 0].copy())
 
     def batch_after(self, state: RecurrentState, ids: IntArray, workspace: Workspace) -> Chunk:
         """Return a chunk of one stream that goes on from `state`."""
-        self._carried(1, workspace)[:] = state.hidden
+        self._carried(1, workspace)[:] = state.memory[:, :, np.newaxis]
         inputs, resets = self._inputs(ids[:-1])
         return Chunk(inputs, ids[1:, np.newaxis], resets, np.arange(len(inputs))[:, np.newaxis])
 

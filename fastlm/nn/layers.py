@@ -1,19 +1,18 @@
 """Layers: each has parameters, a forward pass, and a backward pass that follows it in the same workspace.
 
-Rows of a batch are written N; recurrent layers take (T, B, …) and are time-major.
+Rows of a batch are written N. Recurrent layers stand in `recurrent`, output layers in `outputs`.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastlm import kernels
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, Rows
-from fastlm.nn.products import affine, input_gradient, packed, packed_transposed, rows_worth_a_thread, weight_gradient
+from fastlm.nn.products import affine, input_gradient, weight_gradient
 from fastlm.nn.workspace import Workspace
 
-__all__ = ["Dropout", "Elman", "Embedding", "Layer", "Linear", "Tanh", "add_rows", "check_ids"]
+__all__ = ["Dropout", "Embedding", "Layer", "Linear", "Tanh", "WordDropout", "add_rows", "check_ids"]
 
 
 class Layer:
@@ -33,7 +32,8 @@ class Layer:
 class Embedding(Layer):
     """Lookup table: e = table[id], with no bias and no activation (Bengio et al. 2003).
 
-    Its gradient is row-sparse: only rows that were looked up have one.
+    Its gradient is row-sparse: only rows that were looked up have one. Where the table is also the output's (Press &
+    Wolf 2017), the output layer has begun the gradient, and rows are added to that.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Embedding(Layer):
         return output
 
     def backward(self, doutput: FloatArray, workspace: Workspace) -> None:
-        """Set the table's gradient from that of the output (N, D)."""
+        """Set the table's gradient from that of the output (N, D), or add to it."""
         ids = workspace.saved[self.name]
         num_embeddings, embedding_dim = self.weight.value.shape
         rows = workspace.array(f"{self.name}.rows", (len(ids),), np.int32)
@@ -139,7 +139,7 @@ class Dropout(Layer):
         A mask held over time (Gal & Ghahramani 2016) is inputs of shape (T, B * H); a mask of its own for every
         element is inputs of shape (1, N * H).
         """
-        if not workspace.training or self.rate == 0.0:
+        if not self._is_on(workspace):
             return inputs
         mask = workspace.array(f"{self.name}.mask", inputs.shape[1:])
         output = workspace.array(f"{self.name}.output", inputs.shape)
@@ -150,74 +150,47 @@ class Dropout(Layer):
 
     def backward(self, doutput: FloatArray, workspace: Workspace) -> FloatArray:
         """Overwrite the gradient of the output (R, D) by that of the inputs."""
-        if workspace.training and self.rate > 0.0:
-            kernels.dropout_forward(doutput, doutput, workspace.saved[self.name])
+        mask = self.mask(workspace)
+        if mask is not None:
+            kernels.dropout_forward(doutput, doutput, mask)
         return doutput
 
+    def mask(self, workspace: Workspace) -> FloatArray | None:
+        """Return what the forward pass multiplied each row by, (D,); None where it dropped nothing."""
+        mask: FloatArray | None = workspace.saved[self.name] if self._is_on(workspace) else None
+        return mask
 
-class Elman(Layer):
-    """Simple recurrent layer, h_t = tanh(W_x x_t + W_h h_{t-1} + b) (Elman 1990; Mikolov et al. 2010).
+    def _is_on(self, workspace: Workspace) -> bool:
+        return workspace.training and self.rate > 0.0
+
+
+class WordDropout(Layer):
+    """Dropout of words (Gal & Ghahramani 2016): in a batch, all embeddings of a word are zero at probability `rate`.
 
     Parameters
     ----------
-    inputs, hidden_size : int
+    rate : float in [0, 1)
     """
 
-    def __init__(self, name: str, inputs: int, hidden_size: int, source: ParameterSource) -> None:
-        self.w_xh = source.uniform(f"{name}.w_xh", (hidden_size, inputs), inputs**-0.5)
-        self.w_hh = source.uniform(f"{name}.w_hh", (hidden_size, hidden_size), hidden_size**-0.5)
-        self.bias = source.filled(f"{name}.bias", (hidden_size,))
-        self.hidden_size = hidden_size
-        super().__init__(name, [self.w_xh, self.w_hh, self.bias])
+    def __init__(self, name: str, rate: float) -> None:
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"word_dropout is {rate}, expected 0 <= word_dropout < 1")
+        self.rate = rate
+        super().__init__(name)
 
-    def forward(
-        self, inputs: FloatArray, initial: FloatArray, resets: NDArray[np.uint8], workspace: Workspace
-    ) -> FloatArray:
-        """Run over `inputs` (T, B, D) from `initial` (B, H); where `resets` (T, B), from zero: (T, B, H)."""
-        shape = (*inputs.shape[:2], self.hidden_size)
-        projected = workspace.array(f"{self.name}.projected", shape)
-        hidden = workspace.array(f"{self.name}.hidden", shape)
-        previous = workspace.array(f"{self.name}.previous", shape)
-        affine(_flat(projected), _flat(inputs), self.w_xh, self.bias, workspace)
-        w_hh = packed_transposed(self.w_hh.value, workspace)
+    def forward(self, inputs: FloatArray, ids: IntArray, workspace: Workspace) -> FloatArray:
+        """Drop from `inputs` (N, D), the embeddings of `ids` (N,), in place."""
+        if workspace.training and self.rate > 0.0:
+            kernels.word_dropout(inputs, inputs, ids, workspace.random_key(self.name), self.rate)
+            workspace.saved[self.name] = ids
+        return inputs
 
-        def sequences(start: int, stop: int, worker: int) -> None:
-            batch = slice(start, stop)
-            kernels.elman_forward(
-                hidden[:, batch], previous[:, batch], projected[:, batch], initial[batch], resets[:, batch], w_hh
-            )
-
-        workspace.workers.share(sequences, shape[1], rows_worth_a_thread(len(hidden) * self.w_hh.value.size))
-        workspace.saved[self.name] = (inputs, hidden, previous, resets)
-        return hidden
-
-    def backward(self, dhidden: FloatArray, workspace: Workspace) -> FloatArray:
-        """Backpropagate `dhidden` (T, B, H) through time; return the gradient of the inputs, (T, B, D)."""
-        inputs, hidden, previous, resets = workspace.saved[self.name]
-        dprojected = workspace.array(f"{self.name}.dprojected", hidden.shape)
-        dinitial = workspace.array(f"{self.name}.dinitial", hidden.shape[1:])
-        dinputs = workspace.array(f"{self.name}.dinputs", inputs.shape)
-        w_hh = packed(self.w_hh.value, workspace)
-
-        def sequences(start: int, stop: int, worker: int) -> None:
-            batch = slice(start, stop)
-            kernels.elman_backward(
-                dprojected[:, batch], dinitial[batch], dhidden[:, batch], hidden[:, batch], resets[:, batch], w_hh
-            )
-
-        workspace.workers.share(sequences, hidden.shape[1], rows_worth_a_thread(len(hidden) * self.w_hh.value.size))
-        input_gradient(_flat(dinputs), _flat(dprojected), self.w_xh, workspace)
-        weight_gradient(_flat(dprojected), _flat(inputs), self.w_xh, self.bias, workspace)
-        weight_gradient(_flat(dprojected), _flat(previous), self.w_hh, None, workspace)
-        return dinputs
-
-    def step(self, inputs: FloatArray, previous: FloatArray) -> FloatArray:
-        """Take one step from `previous` (H,) with `inputs` (D,), outside any workspace: a new (H,)."""
-        projected = np.empty_like(previous)
-        hidden = np.empty_like(previous)
-        kernels.linear_forward_vector(projected, inputs, self.w_xh.value, self.bias.value)
-        kernels.elman_step(hidden, projected, previous, self.w_hh.value)
-        return hidden
+    def backward(self, doutput: FloatArray, workspace: Workspace) -> FloatArray:
+        """Overwrite the gradient of the output (N, D) by that of the inputs."""
+        if workspace.training and self.rate > 0.0:
+            ids = workspace.saved[self.name]
+            kernels.word_dropout(doutput, doutput, ids, workspace.random_key(self.name), self.rate)
+        return doutput
 
 
 def add_rows(parameter: Parameter, rows: Rows, workspace: Workspace) -> None:
@@ -245,7 +218,3 @@ def check_ids(name: str, ids: IntArray, least: int, size: int) -> None:
     """Raise ValueError unless all ids are from `least` to `size` - 1: the kernels read and write where they say."""
     if len(ids) and not least <= ids.min() <= ids.max() < size:
         raise ValueError(f"{name} are from {ids.min()} to {ids.max()}, expected {least} to {size - 1}")
-
-
-def _flat(sequence: FloatArray) -> FloatArray:
-    return sequence.reshape(-1, sequence.shape[2])

@@ -1,24 +1,29 @@
 """Optimizers, gradient clipping, and learning-rate schedules.
 
 Row-sparse gradients are applied lazily: momentum and moments of a row are touched only in the steps that have a
-gradient for it, and keep their value in between (they do not decay). Bias correction counts all steps.
+gradient for it, and keep their value in between (they do not decay). Bias correction counts all steps. Weights are
+decayed lazily, too: a row shrinks in the steps that touch it.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastlm import kernels
 from fastlm.nn.parallel import Workers, even_blocks
-from fastlm.nn.parameters import FloatArray, Parameter, Rows
+from fastlm.nn.parameters import FloatArray, IntArray, Parameter
 
 __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
+    "AdamW",
+    "AveragedSGD",
     "Constant",
     "Cosine",
     "Halving",
@@ -52,26 +57,54 @@ def gradient_norm(parameters: Sequence[Parameter], workers: Workers) -> float:
     return math.sqrt(math.fsum([*known, *squares]))
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Some rows of a parameter in one step: its whole value and state, and gradient and ids of the rows.
+
+    `decay` is what the rows shrink by, relatively.
+    """
+
+    value: FloatArray
+    state: list[FloatArray]
+    gradient: FloatArray
+    ids: IntArray
+    decay: float
+
+    def shrink(self) -> None:
+        if self.decay > 0.0:
+            kernels.decay_update(self.value, self.ids, 1.0 - self.decay)
+
+
 class Optimizer(ABC):
     """What turns gradients into a step of the parameters.
 
     Parameters
     ----------
     parameters : sequence of Parameter
+    weight_decay : float, optional
+        Each step shrinks matrices, not biases and the like, by this times the learning rate, beside what the gradient
+        does (Loshchilov & Hutter 2019). None takes what is usual for the kind of optimizer.
 
     Attributes
     ----------
     num_steps : int
     state : dict
         By kind and parameter, e.g. `state["mean"]["hidden.weight"]`: an array like the parameter's `matrix`.
+    numbers : dict
+        What else it goes on from, by name, as JSON has it.
     """
 
     slots: tuple[str, ...] = ()
     default_learning_rate: float
+    default_weight_decay = 0.0
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
+    def __init__(self, parameters: Sequence[Parameter], *, weight_decay: float | None = None) -> None:
+        self.weight_decay = self.default_weight_decay if weight_decay is None else weight_decay
+        if not self.weight_decay >= 0.0:
+            raise ValueError(f"weight_decay is {weight_decay}, expected a number of at least 0")
         self.parameters = list(parameters)
         self.num_steps = 0
+        self.numbers: dict[str, Any] = {}
         self.state = {slot: {p.name: np.zeros_like(p.matrix) for p in self.parameters} for slot in self.slots}
 
     def step(self, learning_rate: float, workers: Workers, *, scale: float = 1.0) -> None:
@@ -81,21 +114,28 @@ class Optimizer(ABC):
         for parameter in self.parameters:
             gradient = parameter.gradient_rows()
             state = [self.state[slot][parameter.name] for slot in self.slots]
+            decay = self.weight_decay * learning_rate if parameter.value.ndim > 1 else 0.0
             pieces += [
-                (parameter.matrix, state, Rows(gradient.ids[start:stop], gradient.values[start:stop]))
+                _Piece(parameter.matrix, state, gradient.values[start:stop], gradient.ids[start:stop], decay)
                 for start, stop in _row_blocks(gradient.values)
             ]
 
         def updates(start: int, stop: int, worker: int) -> None:
-            for value, state, gradient in pieces[start:stop]:
-                self._update(value, state, gradient, scale, learning_rate)
+            for piece in pieces[start:stop]:
+                self._update(piece, scale, learning_rate)
 
         workers.run(updates, even_blocks(len(pieces), 4))
 
+    def validated(self, loss: float) -> None:  # noqa: B027 (only some optimizers listen)
+        """Hear the validation loss after an epoch."""
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Give the parameters, as long as this is open, the values that are to be evaluated and kept."""
+        yield
+
     @abstractmethod
-    def _update(
-        self, value: FloatArray, state: list[FloatArray], gradient: Rows, scale: float, learning_rate: float
-    ) -> None: ...
+    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None: ...
 
 
 class SGD(Optimizer):
@@ -105,25 +145,91 @@ class SGD(Optimizer):
     ----------
     parameters : sequence of Parameter
     momentum : float in [0, 1)
+    weight_decay : float, optional
     """
 
     default_learning_rate = 0.5
 
-    def __init__(self, parameters: Sequence[Parameter], *, momentum: float = 0.0) -> None:
+    def __init__(
+        self, parameters: Sequence[Parameter], *, momentum: float = 0.0, weight_decay: float | None = None
+    ) -> None:
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum is {momentum}, expected 0 <= momentum < 1")
         self.momentum = momentum
         if momentum > 0.0:
             self.slots = ("velocity",)
-        super().__init__(parameters)
+        super().__init__(parameters, weight_decay=weight_decay)
 
-    def _update(
-        self, value: FloatArray, state: list[FloatArray], gradient: Rows, scale: float, learning_rate: float
-    ) -> None:
-        values, ids = gradient.values, gradient.ids
-        if state:
-            kernels.momentum_update(value, state[0], values, ids, scale, learning_rate, self.momentum)
+    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None:
+        piece.shrink()
+        value, values, ids = piece.value, piece.gradient, piece.ids
+        if piece.state:
+            kernels.momentum_update(value, piece.state[0], values, ids, scale, learning_rate, self.momentum)
         else:
+            kernels.sgd_update(value, values, ids, scale, learning_rate)
+
+
+class AveragedSGD(Optimizer):
+    """Stochastic gradient descent that is averaged once validation stalls (NT-ASGD, Merity et al. 2018).
+
+    After the non-monotonic trigger the average of all values since (Polyak & Juditsky 1992) is what is evaluated and
+    kept, while training goes on from the last ones.
+
+    Parameters
+    ----------
+    parameters : sequence of Parameter
+    averaging_patience : int
+        The trigger: a validation loss that is worse than the best of all but the last so many.
+    weight_decay : float, optional
+    """
+
+    slots = ("sums",)
+    default_learning_rate = SGD.default_learning_rate
+
+    def __init__(
+        self, parameters: Sequence[Parameter], *, averaging_patience: int = 5, weight_decay: float | None = None
+    ) -> None:
+        if averaging_patience < 1:
+            raise ValueError(f"averaging_patience is {averaging_patience}, expected at least 1")
+        self.averaging_patience = averaging_patience
+        super().__init__(parameters, weight_decay=weight_decay)
+        self.numbers = {"losses": [], "first_step": None}
+
+    @property
+    def num_averaged(self) -> int:
+        """Steps since the trigger; 0 before it."""
+        first: int | None = self.numbers["first_step"]
+        return 0 if first is None else self.num_steps - first
+
+    def validated(self, loss: float) -> None:
+        """Begin to average if the loss is worse than the best one of some time ago."""
+        losses = self.numbers["losses"]
+        if self.numbers["first_step"] is None and loss > min(losses[: -self.averaging_patience], default=math.inf):
+            self.numbers["first_step"] = self.num_steps
+        losses.append(loss)
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Give the parameters their averages, as long as this is open."""
+        if self.num_averaged == 0:
+            yield
+            return
+        last = [parameter.value.copy() for parameter in self.parameters]
+        for parameter in self.parameters:
+            parameter.matrix[...] -= self.state["sums"][parameter.name] / self.num_averaged
+        try:
+            yield
+        finally:
+            for parameter, value in zip(self.parameters, last, strict=True):
+                np.copyto(parameter.value, value)
+
+    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None:
+        value, sums, values, ids = piece.value, piece.state[0], piece.gradient, piece.ids
+        weight = self.num_averaged - 1  # step() has counted this one already
+        if weight > 0:
+            kernels.averaged_update(value, sums, values, ids, scale, learning_rate, piece.decay, weight)
+        else:
+            piece.shrink()
             kernels.sgd_update(value, values, ids, scale, learning_rate)
 
 
@@ -134,11 +240,10 @@ class Adagrad(Optimizer):
     default_learning_rate = 0.05
     epsilon = 1e-8
 
-    def _update(
-        self, value: FloatArray, state: list[FloatArray], gradient: Rows, scale: float, learning_rate: float
-    ) -> None:
-        values, ids = gradient.values, gradient.ids
-        kernels.adagrad_update(value, state[0], values, ids, scale, learning_rate, self.epsilon)
+    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None:
+        piece.shrink()
+        squares, values, ids = piece.state[0], piece.gradient, piece.ids
+        kernels.adagrad_update(piece.value, squares, values, ids, scale, learning_rate, self.epsilon)
 
 
 class Adam(Optimizer):
@@ -148,14 +253,19 @@ class Adam(Optimizer):
     default_learning_rate = 0.002
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
 
-    def _update(
-        self, value: FloatArray, state: list[FloatArray], gradient: Rows, scale: float, learning_rate: float
-    ) -> None:
-        mean, square = state
+    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None:
+        piece.shrink()
+        mean, square = piece.state
         kernels.adam_update(
-            value, mean, square, gradient.values, gradient.ids, scale, learning_rate, self.beta1, self.beta2,
+            piece.value, mean, square, piece.gradient, piece.ids, scale, learning_rate, self.beta1, self.beta2,
             self.epsilon, self.num_steps,
         )  # fmt: skip
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019); 0.01 if not given."""
+
+    default_weight_decay = 0.01
 
 
 class Schedule(ABC):

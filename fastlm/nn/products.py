@@ -75,13 +75,22 @@ def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, 
 
 
 def weight_gradient(
-    doutput: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
+    doutput: FloatArray,
+    inputs: FloatArray,
+    weight: Parameter,
+    bias: Parameter | None,
+    workspace: Workspace,
+    *,
+    mask: FloatArray | None = None,
 ) -> None:
     """Add doutput' inputs to the gradient of a weight, and the sums of doutput to that of its bias.
 
-    Deferred: it is done when `workspace.workers.finish()` returns.
+    Where the weight was multiplied by a `mask` of its shape, so is the gradient, which must be the only one. Deferred:
+    it is done when `workspace.workers.finish()` returns.
     """
     dweight, accumulate = weight.dense_gradient()
+    if accumulate and mask is not None:
+        raise RuntimeError(f"{weight.name} has a gradient, to which one with a mask cannot be added")
     dbias = np.empty(0, dweight.dtype)
     if bias is not None:
         dbias, accumulate_bias = bias.dense_gradient()
@@ -95,5 +104,7 @@ def weight_gradient(
         kernels.linear_backward_weight(
             dweight[start:stop], dbias[start:stop], doutput[:, start:stop], panels, accumulate
         )
+        if mask is not None:
+            dweight[start:stop] *= mask[start:stop]
 
     workspace.workers.defer(outputs, len(dweight), rows_worth_a_thread(inputs.size))

@@ -25,9 +25,8 @@ logger = logging.getLogger("fastlm")
 
 # Smallest and largest bytes of a part. Each part has a list of its words, so small ones are work; what is done of one
 # is lost when the run is stopped, so large ones are, too. A tokenizer in Python is a hundred times slower.
-FAST_PARTS = (1 << 25, 1 << 30)
+FAST_PARTS = (1 << 26, 1 << 30)
 SLOW_PARTS = (1 << 20, 1 << 25)
-PARTS_A_WORKER = 4  # so that none is idle for long at the end
 
 
 class Preparation:
@@ -77,11 +76,10 @@ class Preparation:
     def _cut(self) -> list[Part]:
         smallest, largest = FAST_PARTS if isinstance(self.tokenizer, WhitespaceTokenizer) else SLOW_PARTS
         total = sum(item.size or 0 for item in self.inputs)
-        at_least, at_most = -(-total // largest), total // smallest
-        if self.workers > 1:  # as many parts for each
-            at_least = max(at_least, min(PARTS_A_WORKER * self.workers, at_most))
-            at_least -= at_least % self.workers if at_least > self.workers else 0
-        return cut_into_parts(self.inputs, max(1, at_least))
+        num_parts = max(1, -(-total // largest), min(self.workers, total // smallest))
+        if num_parts > self.workers:  # as many for each, so that none is idle at the end
+            num_parts = -(-num_parts // self.workers) * self.workers
+        return cut_into_parts(self.inputs, num_parts)
 
     def _count(self, parts: list[Part], worked: list[WorkedPart], say: Callable[[str], object]) -> "_Totals":
         """Count the parts that no earlier run has counted; what is read is told to the bar."""

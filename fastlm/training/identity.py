@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["check_same_run", "run_identity", "training_info"]
 
 RECIPE = (
-    *("batch_size", "bptt_len", "optimizer", "learning_rate", "momentum", "schedule", "warmup_steps", "max_grad_norm"),
-    "seed",
+    *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
+    *("schedule", "warmup_steps", "max_grad_norm", "seed"),
 )
-IF_GIVEN = ("time_limit", "valid_tokens")
+IF_GIVEN = ("averaging_patience", "time_limit", "valid_tokens")
 
 
 def training_info(trainer: "Trainer", train: Corpus, epochs: int, epoch: Epoch | None) -> dict[str, Any]:

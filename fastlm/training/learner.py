@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,16 @@ class Learner:
                     "smaller learning rate or max_grad_norm may help"
                 )
 
+    def validated(self, is_best: bool, loss: float | None) -> None:
+        """Hear how validation went after an epoch."""
+        self.schedule.validated(is_best)
+        if loss is not None:
+            self._optimizer.validated(loss)
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """Give the model, as long as this is open, the parameters that are to be evaluated and kept."""
+        return self._optimizer.evaluated()
+
     def arrays(self) -> dict[str, FloatArray]:
         """Return all arrays that change from step to step, by the names that they have in a checkpoint."""
         arrays = {f"parameters/{parameter.name}": parameter.value for parameter in self._parameters}
@@ -93,12 +104,18 @@ class Learner:
 
     def numbers(self) -> dict[str, Any]:
         """Return all else that changes from step to step, as JSON has it."""
-        return {"step": self.num_steps, "learning_rate": self.learning_rate, "schedule": self.schedule.state}
+        return {
+            "step": self.num_steps,
+            "learning_rate": self.learning_rate,
+            "schedule": self.schedule.state,
+            "optimizer": self._optimizer.numbers,
+        }
 
     def restore(self, numbers: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> None:
         """Take over what `numbers` and `arrays` returned when the step was the same."""
         self._workspace.step = self._optimizer.num_steps = numbers["step"]
         self.learning_rate = numbers["learning_rate"]
         self.schedule.state.update(numbers["schedule"])
+        self._optimizer.numbers.update(numbers["optimizer"])
         for name, array in self.arrays().items():
             np.copyto(array, arrays[name], casting="no")

@@ -160,11 +160,17 @@ class Run:
             bptt_len=trainer.bptt_len,
             seed=(trainer.seed, place.epoch),
             start=place.batch,
+            random_bptt_len=trainer.random_bptt_len,
         )
 
     def _num_batches(self) -> int:
         trainer = self.trainer
-        return self.model.num_training_batches(self.train, batch_size=trainer.batch_size, bptt_len=trainer.bptt_len)
+        return self.model.num_training_batches(
+            self.train,
+            batch_size=trainer.batch_size,
+            bptt_len=trainer.bptt_len,
+            random_bptt_len=trainer.random_bptt_len,
+        )
 
     def _time_share(self) -> float:
         """Return the share of a limited time that is gone, where that ends the run and not the number of epochs."""
@@ -184,11 +190,20 @@ class Run:
 
     def _finish_epoch(self) -> None:
         """Validate, keep what is best, and stand at the beginning of the next epoch."""
+        with self.learner.evaluated():
+            epoch = self._measured_epoch()
+        self.learner.validated(epoch.best, epoch.valid_loss)
+        self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
+        self.place = Place(epoch.epoch + 1)
+        self._say(str(epoch))
+        self._tell(epoch)
+
+    def _measured_epoch(self) -> Epoch:
+        """Validate, and keep the model if it is the best."""
         place, began, previous = self.place, perf_counter(), self.history.best
         report = self._validate()
         loss = None if report is None else report.loss
         best = previous is None or previous.valid_loss is None or loss is None or loss < previous.valid_loss
-        self.learner.schedule.validated(best)
         epoch = Epoch(
             epoch=place.epoch,
             step=self.learner.num_steps,
@@ -205,10 +220,7 @@ class Run:
             with self.limit.measuring("saving"):
                 self.best.keep(self._info(epoch), epoch.epoch)
             self.history.report = None if self._validates_on_part else report
-        self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
-        self.place = Place(epoch.epoch + 1)
-        self._say(str(epoch))
-        self._tell(epoch)
+        return epoch
 
     def _validate(self) -> Report | None:
         """Measure how the model does, if there is validation text; parameters and loss are found to be finite."""

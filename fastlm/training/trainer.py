@@ -5,8 +5,19 @@ from numbers import Real
 
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.models import NeuralModel
-from fastlm.models.neural import MAX_SIZE
-from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, Schedule
+from fastlm.models.config import MAX_SIZE
+from fastlm.nn.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    AveragedSGD,
+    Constant,
+    Cosine,
+    Halving,
+    Optimizer,
+    Schedule,
+)
 from fastlm.nn.parallel import MAX_THREADS
 from fastlm.nn.parameters import Parameter
 from fastlm.storage import Source, check_writable
@@ -16,8 +27,15 @@ from fastlm.training.run import Run
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adagrad": Adagrad, "sgd": SGD}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "adagrad": Adagrad,
+    "sgd": SGD,
+    "asgd": AveragedSGD,
+}
 SCHEDULES = ("cosine", "halving", "constant")
+PATIENCE = 3
 Callback = Callable[[Step | Epoch], object]
 
 
@@ -32,11 +50,19 @@ class Trainer:
         Windows in a batch (NNLM, 256 if not given), or streams of text that are read in parallel (RNNLM, 20).
     bptt_len : int, optional
         Steps that the gradient goes back through time, for an RNNLM; 35 if not given.
-    optimizer : {"adam", "adagrad", "sgd"}
+    random_bptt_len : bool
+        Draw the steps anew for each chunk: mostly about `bptt_len`, sometimes about half of it (Merity et al. 2018).
+    optimizer : {"adam", "adamw", "adagrad", "sgd", "asgd"}
+        "asgd" is averaged once validation stalls.
     learning_rate : float, optional
-        The highest rate; by optimizer if not given: 0.002, 0.05 and 0.5.
+        The highest rate; by optimizer if not given: 0.002, 0.002, 0.05, 0.5 and 0.5.
     momentum : float
         For "sgd".
+    weight_decay : float, optional
+        Each step shrinks matrices by this times the learning rate; 0.01 for "adamw" and 0 for others if not given.
+    averaging_patience : int, optional
+        For "asgd": average as soon as a validation loss is worse than the best of all but the last so many; 5 if not
+        given.
     schedule : {"cosine", "halving", "constant"}
         To zero along a cosine over the epochs of `fit`; half after each epoch once validation has stalled; or the
         same all the time.
@@ -44,8 +70,9 @@ class Trainer:
         Over which the rate rises to its height; at most a tenth of the run.
     max_grad_norm : float
         Gradients of a larger global norm are scaled down to it. Infinity: never.
-    patience : int
-        Stop after so many epochs in a row without a better validation loss.
+    patience : int, optional
+        Stop after so many epochs in a row without a better validation loss; 3 if not given, for "asgd" 3 more than
+        `averaging_patience`.
     seed : int
         For the order of the text and for dropout. The same seed gives the same model, bit for bit, for any number
         of threads.
@@ -101,13 +128,16 @@ class Trainer:
         *,
         batch_size: int | None = None,
         bptt_len: int | None = None,
+        random_bptt_len: bool = False,
         optimizer: str = "adam",
         learning_rate: float | None = None,
         momentum: float = 0.0,
+        weight_decay: float | None = None,
+        averaging_patience: int | None = None,
         schedule: str = "cosine",
         warmup_steps: int = 200,
         max_grad_norm: float = 1.0,
-        patience: int = 3,
+        patience: int | None = None,
         seed: int = 1,
         threads: int | None = None,
         progress: bool = False,
@@ -125,23 +155,31 @@ class Trainer:
             raise ValueError(f"model must be an NNLM or an RNNLM, got {type(model).__name__}")
         if callback is not None and not callable(callback):
             raise ValueError(f"callback must be a function of a Step or an Epoch, got {callback!r}")
-        if bptt_len is not None and model.default_bptt_len is None:
-            raise ValueError(f"bptt_len is {bptt_len}, but an {type(model).__name__} has no recurrence; leave it out")
+        if model.default_bptt_len is None:
+            for name, value in {"bptt_len": bptt_len, "random_bptt_len": random_bptt_len or None}.items():
+                if value is not None:
+                    raise ValueError(
+                        f"{name} is {value!r}, but an {type(model).__name__} has no recurrence; leave it out"
+                    )
         self.model = model
         batch_size = model.default_batch_size if batch_size is None else batch_size
         self.batch_size = whole_number("batch_size", batch_size, minimum=1, maximum=MAX_SIZE)
         bptt_len = model.default_bptt_len if bptt_len is None else bptt_len
         self.bptt_len = None if bptt_len is None else whole_number("bptt_len", bptt_len, minimum=1)
+        self.random_bptt_len = _flag("random_bptt_len", random_bptt_len)
         self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
         self.momentum = real_number("momentum", momentum)
         if self.momentum and optimizer != "sgd":
             raise ValueError(f"momentum is {momentum}, but {optimizer} has none to set; leave it out, or take 'sgd'")
+        self.averaging_patience = _averaging_patience(optimizer, averaging_patience)
         self.schedule = _one_of("schedule", schedule, SCHEDULES)
         default = OPTIMIZERS[optimizer].default_learning_rate
         rate = real_number("learning_rate", default if learning_rate is None else learning_rate)
         self.learning_rate = _positive("learning_rate", rate)
+        self.weight_decay = _weight_decay(optimizer, weight_decay, self.learning_rate)
         self.warmup_steps = whole_number("warmup_steps", warmup_steps, minimum=0)
         self.max_grad_norm = _positive("max_grad_norm", max_grad_norm)
+        patience = PATIENCE + (self.averaging_patience or 0) if patience is None else patience
         self.patience = whole_number("patience", patience, minimum=1)
         self.seed = whole_number("seed", seed, minimum=0)
         self.threads = None if threads is None else whole_number("threads", threads, minimum=1, maximum=MAX_THREADS)
@@ -190,6 +228,8 @@ class Trainer:
             check_vocabulary(valid, self.model.vocabulary, name="valid corpus")
         elif self.valid_tokens is not None:
             raise ValueError(f"valid_tokens is {self.valid_tokens}, but there is no validation text; give one")
+        elif self.averaging_patience is not None:
+            raise ValueError("optimizer is 'asgd', which averages when validation stalls; give a validation text")
         if self.output is not None:
             check_writable(self.output)
         self.history = History()
@@ -198,9 +238,12 @@ class Trainer:
 
     def make_optimizer(self, parameters: Sequence[Parameter]) -> Optimizer:
         """Return a new optimizer of the chosen kind."""
+        decay = self.weight_decay
         if self.optimizer == "sgd":
-            return SGD(parameters, momentum=self.momentum)
-        return OPTIMIZERS[self.optimizer](parameters)
+            return SGD(parameters, momentum=self.momentum, weight_decay=decay)
+        if self.averaging_patience is not None:
+            return AveragedSGD(parameters, averaging_patience=self.averaging_patience, weight_decay=decay)
+        return OPTIMIZERS[self.optimizer](parameters, weight_decay=decay)
 
     def make_schedule(self, num_steps: int) -> Schedule:
         """Return a new schedule of the chosen kind for a run of so many steps."""
@@ -209,6 +252,32 @@ class Trainer:
             return Cosine(self.learning_rate, warmup, total=num_steps)
         schedule = Halving if self.schedule == "halving" else Constant
         return schedule(self.learning_rate, warmup)
+
+
+def _averaging_patience(optimizer: str, value: int | None) -> int | None:
+    if optimizer == "asgd":
+        return 5 if value is None else whole_number("averaging_patience", value, minimum=1)
+    if value is not None:
+        raise ValueError(
+            f"averaging_patience is {value}, but {optimizer} does not average; leave it out, or take 'asgd'"
+        )
+    return None
+
+
+def _weight_decay(optimizer: str, value: float | None, learning_rate: float) -> float:
+    decay = OPTIMIZERS[optimizer].default_weight_decay if value is None else real_number("weight_decay", value)
+    if not 0.0 <= decay * learning_rate < 1.0:
+        raise ValueError(
+            f"weight_decay is {decay}, expected at least 0, and below 1 when multiplied by the learning rate "
+            f"({learning_rate:g})"
+        )
+    return decay
+
+
+def _flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, expected True or False")
+    return value
 
 
 def _positive(name: str, value: float) -> float:

@@ -133,6 +133,7 @@ def test_training_goes_on_with_the_layer_of_the_model(run, text, output, tmp_pat
         (["--output", "adaptive", "--num-classes", "9"], "only --output class uses it, not adaptive"),
         (["--output", "class", "--num-classes", "9", "--cutoffs", "5"], "leave out one of them"),
         (["--output", "class", "--num-classes", "1"], "at least 2"),
+        (["--output", "class", "--tied"], "argument --tied: only --output softmax or sampled or nce uses it"),
         (["--output", "sampled", "--num-samples", "0"], "at least 1"),
         (["--output", "sampled", "--noise-power", "-1"], "at least 0"),
         (["--output", "adaptive", "--cutoffs", "9,5"], "expected rising whole numbers above 0, like 2000,10000"),

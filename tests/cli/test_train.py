@@ -17,7 +17,7 @@ from fastlm.cli import main
 from fastlm.cli.main import build_parser
 from fastlm.errors import FileError
 from fastlm.models import ARCHITECTURES
-from fastlm.training.trainer import Trainer
+from fastlm.training.trainer import OPTIMIZERS, Trainer
 
 SMALL = {
     "nnlm": ["--embedding-dim", "4", "--hidden-size", "6", "--batch-size", "16", "--threads", "1", "--epochs", "2"],
@@ -170,12 +170,26 @@ def test_options_reach_model_and_vocabulary(run, text, output):
         "embedding_dim": 4,
         "hidden_size": 6,
         "direct": True,
+        "tied": False,
         "dropout": 0.5,
         "context": "continuous",
         "seed": 7,
         "dtype": "float32",
         "output": "softmax",
     }
+
+
+def test_options_reach_a_recurrent_model(run, text, output):
+    options = ["--cell", "lstm", "--num-layers", "2", "--tied", "--residual", "--recurrent-dropout", "0.4"]
+    rates = {"embedding": 0.1, "hidden": 0.2, "output": 0.3, "word": 0.05}
+    for place, rate in rates.items():
+        options += [f"--{place}-dropout", str(rate)]
+    options += ["--activation-penalty", "2", "--temporal-penalty", "1"]
+    assert run("rnnlm", text, "-o", output, *options)[0] == 0
+    config = fastlm.load(output).config
+    assert (config["cell"], config["num_layers"], config["tied"], config["residual"]) == ("lstm", 2, True, True)
+    assert {name: config[f"{name}_dropout"] for name in rates} == rates
+    assert (config["recurrent_dropout"], config["activation_penalty"], config["temporal_penalty"]) == (0.4, 2, 1)
 
 
 def test_options_reach_the_trainer(run, text, output, tmp_path):
@@ -305,6 +319,11 @@ BAD_OPTIONS = [
     ["rnnlm", "f", "-o", "m", "--embedding-dim", "2.5"],
     ["rnnlm", "f", "-o", "m", "--dropout", "1"],
     ["rnnlm", "f", "-o", "m", "--dropout", "nan"],
+    ["rnnlm", "f", "-o", "m", "--word-dropout", "1"],
+    ["rnnlm", "f", "-o", "m", "--cell", "rnn"],
+    ["rnnlm", "f", "-o", "m", "--num-layers", "0"],
+    ["rnnlm", "f", "-o", "m", "--temporal-penalty", "-1"],
+    ["nnlm", "f", "-o", "m", "--cell", "lstm"],
     ["rnnlm", "f", "-o", "m", "--learning-rate", "0"],
     ["rnnlm", "f", "-o", "m", "--learning-rate", "fast"],
     ["rnnlm", "f", "-o", "m", "--max-grad-norm", "-1"],
@@ -444,7 +463,7 @@ def test_the_help_tells_the_defaults_of_the_library(kind):
     defaults = {name: p.default for signature in signatures for name, p in signature.parameters.items()}
     named = [
         *("embedding_dim", "hidden_size", "dropout", "context", "optimizer", "momentum", "schedule"),
-        *("warmup_steps", "max_grad_norm", "patience", "epochs", "seed", *(["context_size"] if kind == "nnlm" else [])),
+        *("warmup_steps", "max_grad_norm", "epochs", "seed", *(["context_size"] if kind == "nnlm" else [])),
     ]
     for name in named:
         value = defaults[name]
@@ -456,5 +475,14 @@ def test_the_help_tells_the_defaults_of_the_library(kind):
     assert helps["batch_size"].endswith(f"({trainer.batch_size})")
     if kind == "rnnlm":
         assert helps["bptt_len"].endswith(f"({trainer.bptt_len})")
-    for optimizer in ("adam", "adagrad", "sgd"):
-        assert f"{Trainer(model, optimizer=optimizer).learning_rate} for {optimizer}" in helps["learning_rate"]
+    for optimizer in OPTIMIZERS:
+        chosen = Trainer(model, optimizer=optimizer)
+        assert re.search(rf"{chosen.learning_rate} for ([a-z]+ and )*{optimizer}\b", helps["learning_rate"])
+    assert (
+        f"({Trainer(model, optimizer='adamw').weight_decay} for adamw, else {trainer.weight_decay:g})"
+        in helps["weight_decay"]
+    )
+    averaged = Trainer(model, optimizer="asgd")
+    assert helps["averaging_patience"].endswith(f"({averaged.averaging_patience})")
+    more = averaged.patience - averaged.averaging_patience
+    assert helps["patience"].endswith(f"({trainer.patience}; for asgd {more} more than --averaging-patience)")

@@ -56,6 +56,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     N, V, D, H, B, T, R, block = {**SIZES, **sizes}.values()
     W = kernels.PANEL_BYTES // np.dtype(dtype).itemsize
     P, PD, PH, K = (-(-size // width) for size, width in [(N, W), (D, W), (H, W), (V, block)])
+    PH3, PH4 = -(-3 * H // W), -(-4 * H // W)
     rng = np.random.default_rng(7)
 
     def real(*shape: int) -> np.ndarray:
@@ -90,6 +91,10 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     calls: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "dropout_mask": ({"mask": real(D), "key": 5, "rate": 0.4}, {"overwritten": "mask", "longer": [("mask", 0)]}),
         "dropout_forward": ({"output": real(N, D), "inputs": real(N, D), "mask": real(D)}, {"overwritten": "output"}),
+        "word_dropout": (
+            {"output": real(N, D), "inputs": real(N, D), "ids": ids(N, V), "key": 5, "rate": 0.4},
+            {"overwritten": "output"},
+        ),
         "embedding_forward": (
             {"output": real(N, D), "ids": ids(N, V), "table": real(V, D)},
             {"overwritten": "output", "longer": [("table", 0)]},
@@ -146,6 +151,53 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             {"overwritten": "dinputs dinitial", "strided": "dinputs dhidden hidden resets"},
         ),
         "elman_step": (step, {"overwritten": "hidden"}),
+        "gru_forward": (
+            {"hidden": real(T, B, H), "gates": real(T, B, 3 * H), "products": real(T, B, 3 * H)}
+            | {"previous": real(T, B, H), "initial": real(B, H), "resets": resets, "w_hh": real(PH3, H, W)},
+            {
+                "overwritten": "hidden products previous",
+                "updated": "gates",
+                "strided": "hidden gates products previous resets",
+            },
+        ),
+        "gru_backward": (
+            {"dgates": real(T, B, 3 * H), "dproducts": real(T, B, 3 * H), "dinitial": real(B, H)}
+            | {"dhidden": real(T, B, H), "gates": real(T, B, 3 * H), "products": real(T, B, 3 * H)}
+            | {"previous": real(T, B, H), "resets": resets, "w_hh": real(PH, 3 * H, W)},
+            {
+                "overwritten": "dgates dproducts dinitial",
+                "strided": "dgates dproducts dhidden gates products previous resets",
+            },
+        ),
+        "gru_step": (
+            {"hidden": real(H), "gates": real(3 * H), "products": real(3 * H), "previous": real(H)}
+            | {"w_hh": real(3 * H, H)},
+            {"overwritten": "hidden products", "updated": "gates"},
+        ),
+        "lstm_forward": (
+            {"hidden": real(T, B, H), "cell": real(T, B, H), "gates": real(T, B, 4 * H), "previous": real(T, B, H)}
+            | {"previous_cell": real(T, B, H), "initial": real(B, H), "initial_cell": real(B, H), "resets": resets}
+            | {"w_hh": real(PH4, H, W)},
+            {
+                "overwritten": "hidden cell previous previous_cell",
+                "updated": "gates",
+                "strided": "hidden cell gates previous previous_cell resets",
+            },
+        ),
+        "lstm_backward": (
+            {"dgates": real(T, B, 4 * H), "dinitial": real(B, H), "dinitial_cell": real(B, H)}
+            | {"dhidden": real(T, B, H), "gates": real(T, B, 4 * H), "cell": real(T, B, H)}
+            | {"previous_cell": real(T, B, H), "resets": resets, "w_hh": real(PH, 4 * H, W)},
+            {
+                "overwritten": "dgates dinitial dinitial_cell",
+                "strided": "dgates dhidden gates cell previous_cell resets",
+            },
+        ),
+        "lstm_step": (
+            {"hidden": real(H), "cell": real(H), "gates": real(4 * H), "previous": real(H), "previous_cell": real(H)}
+            | {"w_hh": real(4 * H, H)},
+            {"overwritten": "hidden cell", "updated": "gates"},
+        ),
         "softmax_forward": (
             log_probs | output | {"exps": real(block, W), "shifts": real(P, W)},
             {"overwritten": "log_probs log_norms", "scratch": "exps shifts", "longer": [("exps", 0)]},
@@ -172,6 +224,14 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
         ),
         "squared_norm": ({"gradient": real(R, D)}, {"longer": [("gradient", 0), ("gradient", 1)]}),
         "sgd_update": ({"value": real(V, D), **update}, {"updated": "value", "longer": [("value", 0)]}),
+        "averaged_update": (
+            {"value": real(V, D), "sums": real(V, D), **update, "decay": 0.01, "weight": 3.0},
+            {"updated": "value sums"},
+        ),
+        "decay_update": (
+            {"value": real(V, D), "rows": ids(R, V), "factor": 0.9},
+            {"updated": "value", "longer": [("value", 0), ("value", 1), ("rows", 0)]},
+        ),
         "momentum_update": (
             {"value": real(V, D), "velocity": real(V, D), **update, "momentum": 0.9},
             {"updated": "value velocity"},
@@ -336,6 +396,7 @@ def test_empty_arrays_are_accepted(name: str, empty: str, dtype: type) -> None:
     ("name", "wrong", "text"),
     [
         ("dropout_mask", {"rate": 1.0}, "rate is 1.0, expected 0 <= rate < 1"),
+        ("word_dropout", {"rate": 1.0}, "rate is 1.0, expected 0 <= rate < 1"),
         ("dropout_mask", {"rate": -0.1}, "rate is -0.1"),
         ("dropout_mask", {"rate": float("nan")}, "rate is nan"),
         ("adam_update", {"step": 0}, "step is 0, expected 1 at the first step"),

@@ -15,6 +15,7 @@ from fastlm import kernels
 T, B, H, V, BLOCK = 7, 20, 200, 10_000, 126
 N, W = T * B, kernels.PANEL_BYTES // 4
 P, Q, K = -(-N // W), -(-H // W), -(-V // BLOCK)  # panels of tokens, panels of H, blocks of words
+Q3, Q4 = -(-3 * H // W), -(-4 * H // W)  # panels of the gates of GRU and LSTM
 Benchmark = Callable[..., Any]
 
 
@@ -27,6 +28,10 @@ def arrays() -> dict[str, np.ndarray]:
         "BH": (B, H), "HH": (H, H), "VH": (V, H), "VH2": (V, H), "VH3": (V, H), "V": (V,), "V2": (V,), "H": (H,),
         "H2": (H,), "H3": (H,), "N": (N,), "1H": (1, H), "1V": (1, V), "QHW": (Q, H, W), "QNW": (Q, N, W),
         "PHW": (P, H, W), "PHW2": (P, H, W), "PVW": (P, V, W), "PKW": (P, K, W), "PW": (P, W), "PW2": (P, W),
+        "TBH4": (T, B, H), "TB3H": (T, B, 3 * H), "TB3H2": (T, B, 3 * H), "TB3H3": (T, B, 3 * H),
+        "TB4H": (T, B, 4 * H), "TB4H2": (T, B, 4 * H), "BH2": (B, H), "TB3H4": (T, B, 3 * H), "3HH": (3 * H, H),
+        "4HH": (4 * H, H), "3H": (3 * H,), "4H": (4 * H,), "H4": (H,), "3H2": (3 * H,), "Q3HW": (Q3, H, W),
+        "Q3H": (Q, 3 * H, W), "Q4HW": (Q4, H, W), "Q4H": (Q, 4 * H, W),
         "blockW": (BLOCK, W), "lanes": (BLOCK, W // 2), "scales": (2, P * W), "scaled": (Q, P * W, W),
     }  # fmt: skip
     real = {name: rng.uniform(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -48,6 +53,8 @@ CALLS: dict[str, list[list[Any]]] = {
     "adam_update": [
         ["VH", "VH2", "VH3", "NH", "rows", 1.0, 1e-3, 0.9, 0.999, 1e-8, 1],
     ],
+    "averaged_update": [["VH", "VH2", "NH", "rows", 1.0, 1e-3, 1e-6, 9.0]],
+    "decay_update": [["VH", "rows", 0.999], ["VH", "all_rows", 0.999]],
     "dropout_forward": [["NH", "NH2", "H"]],
     "dropout_mask": [["H", 1, 0.5]],
     "elman_backward": [["TBH", "BH", "TBH2", "TBH3", "resets", "QHW"]],
@@ -55,10 +62,16 @@ CALLS: dict[str, list[list[Any]]] = {
     "elman_step": [["H", "H2", "H3", "HH"]],
     "embedding_backward": [["found", "NH", "NH2", "ids", "slots"]],
     "embedding_forward": [["NH", "ids", "VH"]],
+    "gru_backward": [["TB3H", "TB3H2", "BH", "TBH", "TB3H3", "TB3H4", "TBH2", "resets", "Q3H"]],
+    "gru_forward": [["TBH", "TB3H", "TB3H2", "TBH3", "BH", "resets", "Q3HW"]],
+    "gru_step": [["H", "3H", "3H2", "H2", "3HH"]],
     "linear_backward": [["NH", "NH2", "QHW"]],
     "linear_backward_weight": [["HH", "H", "NH", "QNW", False], ["HH", "H", "NH", "QNW", True]],
     "linear_forward": [["NH", "NH2", "QHW", "H"]],
     "linear_forward_vector": [["H", "H2", "HH", "H3"], ["V", "H", "VH", "V2"]],
+    "lstm_backward": [["TB4H", "BH", "BH2", "TBH", "TB4H2", "TBH2", "TBH3", "resets", "Q4H"]],
+    "lstm_forward": [["TBH", "TBH2", "TB4H", "TBH3", "TBH4", "BH", "BH2", "resets", "Q4HW"]],
+    "lstm_step": [["H", "H2", "4H", "H3", "H4", "4HH"]],
     "momentum_update": [["VH", "VH2", "NH", "rows", 1.0, 1e-3, 0.9]],
     "pack_matrix": [["QHW", "HH"]],
     "pack_transposed": [["QHW", "HH"], ["PHW", "NH"]],
@@ -74,6 +87,7 @@ CALLS: dict[str, list[list[Any]]] = {
     "squared_norm": [["VH"]],
     "tanh_backward": [["NH", "NH2", "NH3"]],
     "tanh_forward": [["NH"]],
+    "word_dropout": [["NH", "NH2", "ids", 1, 0.1]],
 }
 
 

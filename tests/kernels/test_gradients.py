@@ -39,6 +39,19 @@ def check_dropout(kernel: Kernel, N: int, D: int) -> None:
     check_gradient(loss, inputs, dinputs)
 
 
+def check_word_dropout(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
+    ids, N = np.array(ids, np.int32), len(ids)
+    inputs, seen, doutput = draw(N, D), np.empty((N, D)), draw(D, N).T.copy()
+
+    def loss() -> float:
+        kernels.word_dropout(seen, inputs, ids, 3, 0.5)
+        return float((doutput * seen).sum())
+
+    dinputs = poison(N, D)
+    kernel(dinputs, doutput, ids, 3, 0.5)
+    check_gradient(loss, inputs, dinputs)
+
+
 def check_embedding(kernel: Kernel, ids: list[int], V: int, D: int) -> None:
     ids, N = np.array(ids, np.int32), len(ids)
     table, seen, doutput = draw(V, D), np.empty((N, D)), draw(N, D)
@@ -103,7 +116,7 @@ def check_tanh(kernel: Kernel, N: int, H: int) -> None:
 def check_elman(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
     inputs, initial, w_hh, dhidden = draw(T, B, H), draw(B, H), draw(H, H), draw(H, B, T).T.copy()
     hidden, previous = poison(T, B, H), poison(T, B, H)
-    where = {"none": np.zeros((T, B)), "all": np.ones((T, B)), "some": draw(T, B) > 0.3}[resets].astype(np.uint8)
+    where = resets_of(resets, T, B)
 
     def loss() -> float:
         kernels.elman_forward(hidden, previous, inputs, initial, where, pack(w_hh.T))
@@ -116,6 +129,54 @@ def check_elman(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
     check_gradient(loss, inputs, dinputs)
     check_gradient(loss, initial, dinitial)
     check_gradient(loss, w_hh, dw_hh)
+
+
+def check_lstm(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
+    inputs, w_hh, dhidden = draw(T, B, 4 * H), draw(4 * H, H), draw(H, B, T).T.copy()
+    initial, initial_cell = draw(B, H), draw(B + 1, H)[1:].copy()
+    hidden, cell, previous, previous_cell = poison(4, T, B, H)
+    gates, where = inputs.copy(), resets_of(resets, T, B)
+
+    def loss() -> float:
+        gates[...] = inputs
+        kernels.lstm_forward(
+            hidden, cell, gates, previous, previous_cell, initial, initial_cell, where, pack(w_hh.T)
+        )  # fmt: skip
+        return float((dhidden * hidden).sum())
+
+    loss()
+    dgates, dinitial, dinitial_cell, dw_hh = poison(T, B, 4 * H), poison(B, H), poison(B, H), poison(4 * H, H)
+    kernel(dgates, dinitial, dinitial_cell, dhidden, gates, cell, previous_cell, where, pack(w_hh))
+    flat = dgates.reshape(-1, 4 * H)
+    kernels.linear_backward_weight(dw_hh, np.empty(0), flat, pack(previous.reshape(-1, H)), False)
+    check_gradient(loss, inputs, dgates)
+    check_gradient(loss, initial, dinitial)
+    check_gradient(loss, initial_cell, dinitial_cell)
+    check_gradient(loss, w_hh, dw_hh)
+
+
+def check_gru(kernel: Kernel, T: int, B: int, H: int, resets: str) -> None:
+    inputs, initial, w_hh, dhidden = draw(T, B, 3 * H), draw(B, H), draw(3 * H, H), draw(H, B, T).T.copy()
+    hidden, previous, products = poison(T, B, H), poison(T, B, H), poison(T, B, 3 * H)
+    gates, where = inputs.copy(), resets_of(resets, T, B)
+
+    def loss() -> float:
+        gates[...] = inputs
+        kernels.gru_forward(hidden, gates, products, previous, initial, where, pack(w_hh.T))
+        return float((dhidden * hidden).sum())
+
+    loss()
+    dgates, dproducts, dinitial, dw_hh = poison(T, B, 3 * H), poison(T, B, 3 * H), poison(B, H), poison(3 * H, H)
+    kernel(dgates, dproducts, dinitial, dhidden, gates, products, previous, where, pack(w_hh))
+    flat = dproducts.reshape(-1, 3 * H)
+    kernels.linear_backward_weight(dw_hh, np.empty(0), flat, pack(previous.reshape(-1, H)), False)
+    check_gradient(loss, inputs, dgates)
+    check_gradient(loss, initial, dinitial)
+    check_gradient(loss, w_hh, dw_hh)
+
+
+def resets_of(kind: str, T: int, B: int) -> NDArray[np.uint8]:
+    return {"none": np.zeros((T, B)), "all": np.ones((T, B)), "some": draw(T, B) > 0.3}[kind].astype(np.uint8)
 
 
 class Output(OutputLayer):
@@ -243,14 +304,18 @@ SAMPLES = [
     ]
     for targets in ("all", "some", "none")
 ]
+OWN_BACKWARD = {"dropout_forward", "word_dropout"}
 # What is checked: by which function, which of the kernel's arguments are gradients, and at which sizes.
 CHECKS: dict[str, tuple[Callable[..., None], list[str], list[Any]]] = {
-    "dropout_forward": (check_dropout, ["output"], ROWS),  # its own backward
+    "dropout_forward": (check_dropout, ["output"], ROWS),
+    "word_dropout": (check_word_dropout, ["output"], TABLES),
     "embedding_backward": (check_embedding, ["drows"], TABLES),
     "linear_backward": (check_linear, ["dinputs"], AFFINE),
     "linear_backward_weight": (check_linear_weight, ["dweight", "dbias"], AFFINE),
     "tanh_backward": (check_tanh, ["dinputs"], ROWS),
     "elman_backward": (check_elman, ["dinputs", "dinitial"], SEQUENCES),
+    "gru_backward": (check_gru, ["dgates", "dproducts", "dinitial"], SEQUENCES),
+    "lstm_backward": (check_lstm, ["dgates", "dinitial", "dinitial_cell"], SEQUENCES),
     "class_forward_backward": (check_classes, ["dhidden", "dweight", "dbias"], CLASSES),
     "sampled_softmax_forward_backward": (check_sampled_softmax, ["dlogits", "dtargets", "dhidden"], SAMPLES),
     "nce_forward_backward": (check_nce, ["dlogits", "dtargets", "dhidden"], SAMPLES),
@@ -268,7 +333,7 @@ def test_the_gradient_is_that_of_the_forward_kernel(name: str, sizes: tuple[Any,
 
 
 def test_every_backward_kernel_is_checked() -> None:
-    assert {name for name in kernels.__all__ if "backward" in name} == set(CHECKS) - {"dropout_forward"}
+    assert {name for name in kernels.__all__ if "backward" in name} == set(CHECKS) - OWN_BACKWARD
 
 
 @pytest.mark.parametrize(

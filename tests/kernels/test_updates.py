@@ -30,9 +30,20 @@ def adam(value: np.ndarray, state: list[np.ndarray], *step: Any, number: int) ->
     kernels.adam_update(value, *state, *step, RATE[number - 1], 0.8, 0.95, 1e-6, number)
 
 
+def averaged(value: np.ndarray, state: list[np.ndarray], *step: Any, number: int) -> None:
+    kernels.averaged_update(value, state[0], *step, RATE[number - 1], RATE[number - 1] * 0.2, number - 1)
+
+
+def decayed(value: np.ndarray, state: list[np.ndarray], *step: Any, number: int) -> None:
+    kernels.decay_update(value, step[1], 1 - RATE[number - 1] * 0.2)
+    kernels.sgd_update(value, *step, RATE[number - 1])
+
+
 Update = Callable[..., None]
 OPTIMIZERS: dict[str, tuple[Update, Callable[[np.ndarray, Any], np.ndarray]]] = {
     "sgd": (sgd, lambda value, gradients: reference.sgd(value, gradients, RATE)),
+    "averaged": (averaged, lambda value, gradients: reference.sgd(value, gradients, RATE, weight_decay=0.2)),
+    "decayed": (decayed, lambda value, gradients: reference.sgd(value, gradients, RATE, weight_decay=0.2)),
     "momentum": (momentum, lambda value, gradients: reference.momentum(value, gradients, RATE, momentum=0.8)),
     "adagrad": (adagrad, lambda value, gradients: reference.adagrad(value, gradients, RATE, epsilon=1e-6)),
     "adam": (
@@ -71,6 +82,20 @@ def test_several_steps_equal_the_oracle(
     expected = oracle(before, [(rows, scale * gradient.astype(np.float64)) for rows, gradient in steps])
     assert not np.allclose(expected, before)
     np.testing.assert_allclose(value, expected, TOLERANCES[dtype], atol=10 * TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("kind", ["dense", "sparse", "mixed"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_average_of_several_steps_equals_the_oracle(shape: tuple[int, int], kind: str, dtype: type) -> None:
+    value = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    before, state = value.astype(np.float64), [np.zeros_like(value)]
+    steps = make_steps(kind, *shape, dtype)
+    for number, (rows, gradient) in enumerate(steps, start=1):
+        averaged(value, state, gradient, rows, 1.0, number=number)
+    gradients = [(rows, gradient.astype(np.float64)) for rows, gradient in steps]
+    expected = reference.averaged_sgd(before, gradients, RATE, weight_decay=0.2)
+    np.testing.assert_allclose(value - state[0] / len(steps), expected, TOLERANCES[dtype], atol=10 * TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)

@@ -32,6 +32,12 @@ MODELS: dict[str, Callable[..., NeuralModel]] = {
         VOCABULARY, **({"context_size": 2, "embedding_dim": 5, "hidden_size": 7, "direct": True} | options)
     ),
     "rnnlm": lambda **options: RNNLM(VOCABULARY, **({"embedding_dim": 5, "hidden_size": 7} | options)),
+    "tied": lambda **options: RNNLM(VOCABULARY, **({"tied": True, "embedding_dim": 5, "hidden_size": 7} | options)),
+    "gru": lambda **options: RNNLM(VOCABULARY, **({"cell": "gru", "embedding_dim": 5, "hidden_size": 7} | options)),
+    "lstm": lambda **options: RNNLM(
+        VOCABULARY,
+        **({"cell": "lstm", "num_layers": 2, "residual": True, "embedding_dim": 5, "hidden_size": 7} | options),
+    ),
     "classes": lambda **options: MODELS["direct"](**({"output": "class", "num_classes": 4} | options)),
     "sampled": lambda **options: MODELS["rnnlm"](**({"output": "sampled", "num_samples": 6} | options)),
 }
@@ -326,6 +332,20 @@ def test_wrong_options_are_named(make: Make, option: str, value: object) -> None
 
 
 @pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("embedding_dropout", value) for value in (1.0, -0.1, "x")],
+        *[(name, value) for name in ("word_dropout", "recurrent_dropout") for value in (1.0, -0.1, None)],
+        *[(name, value) for name in ("activation_penalty", "temporal_penalty") for value in (-1.0, None)],
+        *[("cell", "rnn"), ("cell", None), ("num_layers", 0), ("num_layers", 1.5), ("residual", 1), ("tied", None)],
+    ],
+)
+def test_wrong_options_of_an_rnnlm_are_named(option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"{option}.* {re.escape(repr(value))}"):
+        MODELS["rnnlm"](**{option: value})
+
+
+@pytest.mark.parametrize(
     ("option", "value"), [("context_size", 0), ("context_size", 1.5), ("direct", "yes"), ("direct", 1)]
 )
 def test_wrong_options_of_an_nnlm_are_named(option: str, value: object) -> None:
@@ -427,7 +447,7 @@ def altered(make: Make, path: Path, alter: Callable[[dict[str, Any], dict[str, n
         (lambda config, arrays: config.update(dtype="float16"), "float16"),
         (lambda config, arrays: config.update(dtype=[1]), "config does not describe"),
         (lambda config, arrays: config.update(dropout=7), "dropout"),
-        (lambda config, arrays: config.update(cell="lstm"), "cell"),
+        (lambda config, arrays: config.update(attention=True), "attention"),
         (lambda config, arrays: config.update(source=None), "source"),
         (lambda config, arrays: config.update(vocabulary=["a"]), "vocabulary"),
         (lambda config, arrays: config.pop("dtype"), "dtype"),

@@ -25,6 +25,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adaptive": {"cutoffs": [4, 8]},
     "sampled": {"num_samples": 8},
     "nce": {"num_samples": 8},
+    "tied softmax": {"tied": True},
+    "tied sampled": {"tied": True, "num_samples": 8},
+    "tied nce": {"tied": True, "num_samples": 8},
 }
 Make = Callable[..., NeuralModel]
 
@@ -37,7 +40,8 @@ def output(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["nnlm", "rnnlm"])
 def make(request: pytest.FixtureRequest) -> Make:
     def make_model(output: str, vocabulary: Vocabulary = VOCABULARY, **options: Any) -> NeuralModel:
-        chosen = {"embedding_dim": 8, "hidden_size": 16, "dropout": 0.0, "output": output} | OPTIONS[output] | options
+        sizes = {"embedding_dim": 8, "hidden_size": 16, "dropout": 0.0}
+        chosen = sizes | {"output": output.removeprefix("tied ")} | OPTIONS[output] | options
         if request.param == "nnlm":
             return NNLM(vocabulary, context_size=2, **chosen)
         return RNNLM(vocabulary, **chosen)
@@ -74,7 +78,8 @@ def test_save_and_load(make: Make, output: str, tmp_path: Path) -> None:
     model.save(tmp_path / "model.fastlm")
     loaded = fastlm.load(tmp_path / "model.fastlm")
     assert loaded.config == model.config
-    assert loaded.config["output"] == output
+    assert loaded.config["output"] == output.removeprefix("tied ")
+    assert loaded.config["tied"] == ("tied" in output)
     assert loaded.token_log_probs(CORPUS).tobytes() == model.token_log_probs(CORPUS).tobytes()
 
 
@@ -195,6 +200,10 @@ def test_every_option_says_who_uses_it() -> None:
         ({"output": "adaptive", "cutoffs": [0, 3]}, "each of the cutoffs must be a whole number of at least 1"),
         ({"output": "adaptive", "cutoffs": 7}, "cutoffs are 7"),
         ({"output": "class", "cutoffs": "12"}, "each of the cutoffs"),
+        ({"tied": 1}, "tied is 1, expected True or False"),
+        ({"tied": None}, "tied is None, expected True or False"),
+        ({"output": "class", "tied": True}, "tied is True, but output 'class' does not use it, only 'softmax'"),
+        ({"output": "adaptive", "tied": True}, "tied is True, but output 'adaptive' does not use it"),
     ],
 )
 def test_wrong_options_are_named(make: Make, options: dict[str, Any], message: str) -> None:
@@ -202,6 +211,11 @@ def test_wrong_options_are_named(make: Make, options: dict[str, Any], message: s
     for model in (NNLM, RNNLM):
         with pytest.raises(ValueError, match=message):
             model(VOCABULARY, **given)
+
+
+@pytest.mark.parametrize("output", ["class", "adaptive"])
+def test_tables_that_are_not_tied_may_be_said_to_be_so(make: Make, output: str) -> None:
+    assert make(output, tied=False).config == make(output).config
 
 
 def test_an_unknown_option_is_no_argument() -> None:
@@ -224,6 +238,7 @@ def test_files_from_before_there_was_a_choice(make: Make, tmp_path: Path) -> Non
     model.save(path)
     contents = read_model(path)
     assert contents.config.pop("output") == "softmax"
+    assert contents.config.pop("tied") is False
     write_model(path, contents)
     loaded = fastlm.load(path)
     assert loaded.config == model.config

@@ -2,11 +2,13 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import reference
 from gradcheck import check_gradient
+from output_table import output_arrays
 
 from fastlm.models import NNLM
 from fastlm.nn.parallel import Workers
@@ -20,9 +22,9 @@ VOCABULARY = Vocabulary(WORDS, np.arange(9, 0, -1))
 IDS = [2, 3, 4, 1, 1, 8, 0, 2, 2, 6, 7, 1, 5, 1, 3, 4, 5]  # an empty sentence within, an open one at the end
 
 
-def make(**options: object) -> NNLM:
+def make(**options: Any) -> NNLM:
     options = {"context_size": 3, "embedding_dim": 5, "hidden_size": 7, "seed": 4, "dtype": "float64"} | options
-    model = NNLM(VOCABULARY, **options)  # type: ignore[arg-type]
+    model = NNLM(VOCABULARY, **options)
     random = np.random.default_rng(1)
     for parameter in model.parameter_list:
         parameter.value += random.normal(size=parameter.value.shape)
@@ -42,14 +44,16 @@ def windows_by_definition(ids: list[int], size: int, context: str) -> np.ndarray
 
 def log_probs_by_definition(model: NNLM, windows: np.ndarray) -> np.ndarray:
     p, hidden_size = model.parameters, model.config["hidden_size"]
+    output = output_arrays(p, tied=model.config["tied"])
+    if model.config["direct"]:
+        weight = p["output.weight"]
+        output |= {"output_weight": weight[:, :hidden_size], "direct_weight": weight[:, hidden_size:]}
     return reference.nnlm_log_probs(
         windows,
         embeddings=p["embedding.weight"],
         hidden_weight=p["hidden.weight"],
         hidden_bias=p["hidden.bias"],
-        output_weight=p["output.weight"][:, :hidden_size],
-        output_bias=p["output.bias"],
-        direct_weight=p["output.weight"][:, hidden_size:] if model.config["direct"] else None,
+        **output,
     )
 
 
@@ -58,9 +62,17 @@ def context(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "direct"])
-def direct(request: pytest.FixtureRequest) -> bool:
-    return request.param
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "direct": {"direct": True},
+    "tied": {"tied": True},
+    "tied and of one size": {"tied": True, "hidden_size": 5},
+}
+
+
+@pytest.fixture(params=OUTPUTS)
+def output(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return OUTPUTS[request.param]
 
 
 @pytest.fixture
@@ -73,23 +85,24 @@ def workspace() -> Iterator[Workspace]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_a_corpus_against_the_definition(context: str, direct: bool, size: int) -> None:
-    model = make(context=context, direct=direct, context_size=size)
+def test_a_corpus_against_the_definition(context: str, output: dict[str, Any], size: int) -> None:
+    model = make(context=context, context_size=size, **output)
     expected = log_probs_by_definition(model, windows_by_definition(IDS, size, context))
     log_probs = model.token_log_probs(Corpus.from_ids(IDS, VOCABULARY))
     np.testing.assert_allclose(log_probs, expected[np.arange(len(IDS)), IDS], rtol=1e-11)
 
 
-def test_a_distribution_against_the_definition(context: str, direct: bool) -> None:
-    model = make(context=context, direct=direct)
+def test_a_distribution_against_the_definition(context: str, output: dict[str, Any]) -> None:
+    model = make(context=context, **output)
     windows = windows_by_definition(IDS, 3, context)
     expected = log_probs_by_definition(model, windows)
     state = model.start()
     for n, id in enumerate(IDS):
-        np.testing.assert_allclose(model.log_probs(state), expected[n], rtol=1e-11)
+        np.testing.assert_allclose(model.log_probs(state), expected[n], rtol=1e-11, atol=1e-14)
         state = model.advance(state, id)
 
 
+@pytest.mark.parametrize("direct", [False, True])
 def test_the_shapes_are_those_of_the_paper(direct: bool) -> None:
     shapes = {name: array.shape for name, array in make(direct=direct).parameters.items()}
     assert shapes == {
@@ -119,8 +132,8 @@ def batch_of(num_windows: int, context_size: int, seed: int = 0) -> tuple[np.nda
     return windows, random.integers(0, 9, num_windows).astype(np.int32)
 
 
-def test_the_loss_is_the_summed_cross_entropy(workspace: Workspace, direct: bool) -> None:
-    model = make(direct=direct, dropout=0.0)
+def test_the_loss_is_the_summed_cross_entropy(workspace: Workspace, output: dict[str, Any]) -> None:
+    model = make(dropout=0.0, **output)
     windows, targets = batch_of(13, 3)
     loss, num_events = model.loss_and_gradients((windows, targets), workspace)
     expected = log_probs_by_definition(model, windows)[np.arange(13), targets]
@@ -131,10 +144,10 @@ def test_the_loss_is_the_summed_cross_entropy(workspace: Workspace, direct: bool
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 2, 5), (6, 2, 3, 5), (5, 1, 5, 3)])  # N, context, D, H
 def test_gradients_of_all_parameters(
-    workspace: Workspace, direct: bool, dropout: float, shape: tuple[int, int, int, int]
+    workspace: Workspace, output: dict[str, Any], dropout: float, shape: tuple[int, int, int, int]
 ) -> None:
     N, size, D, H = shape
-    model = make(direct=direct, dropout=dropout, context_size=size, embedding_dim=D, hidden_size=H)
+    model = make(dropout=dropout, context_size=size, embedding_dim=D, **({"hidden_size": H} | output))
     batch = batch_of(N, size)
     workspace.step = 11
 
@@ -159,6 +172,7 @@ def dense(gradient: object, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
+@pytest.mark.parametrize("direct", [False, True])
 def test_the_gradient_of_the_table_is_of_the_rows_that_were_seen(workspace: Workspace, direct: bool) -> None:
     model = make(direct=direct, dropout=0.0)
     windows = np.array([[9, 9, 2], [9, 2, 5]], np.int32)

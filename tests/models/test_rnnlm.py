@@ -1,14 +1,17 @@
-"""The RNNLM against its definition, and its gradients against numbers."""
+"""The RNNLM, with each cell and in layers, against its definition, and its gradients against numbers."""
 
 import copy
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import reference
 from gradcheck import check_gradient
+from output_table import output_arrays
 
 from fastlm.models import RNNLM
 from fastlm.nn.parallel import Workers
@@ -23,34 +26,57 @@ VOCABULARY = Vocabulary(WORDS, np.arange(9, 0, -1))
 IDS = [2, 3, 4, 1, 1, 8, 0, 2, 2, 6, 7, 1, 5, 1, 3, 4, 5]  # an empty sentence within, an open one at the end
 
 
-def make(**options: object) -> RNNLM:
+KINDS: dict[str, dict[str, Any]] = {
+    "elman": {},
+    "gru": {"cell": "gru"},
+    "lstm": {"cell": "lstm"},
+    "layers": {"cell": "gru", "num_layers": 2},
+    "residual": {"cell": "lstm", "num_layers": 3, "residual": True},
+    "tied": {"cell": "lstm", "tied": True},
+    "tied and of one size": {"tied": True, "embedding_dim": 7},
+    "residual from the table": {"num_layers": 2, "residual": True, "embedding_dim": 7},
+}
+Make = Callable[..., RNNLM]
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest) -> Make:
+    return partial(make_rnnlm, **KINDS[request.param])
+
+
+def make_rnnlm(**options: Any) -> RNNLM:
     options = {"embedding_dim": 5, "hidden_size": 7, "seed": 4, "dtype": "float64"} | options
-    model = RNNLM(VOCABULARY, **options)  # type: ignore[arg-type]
+    model = RNNLM(VOCABULARY, **options)
     random = np.random.default_rng(1)
     for parameter in model.parameter_list:
         parameter.value += 0.7 * random.normal(size=parameter.value.shape)
     return model
 
 
-def run(model: RNNLM, inputs: np.ndarray, resets: np.ndarray, initial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def run(model: RNNLM, inputs: np.ndarray, resets: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     p = model.parameters
+    names = ["recurrent", *(f"recurrent_{number}" for number in range(2, model.config["num_layers"] + 1))]
     return reference.rnnlm_log_probs(
         inputs,
         resets,
-        initial,
+        memory,
         embeddings=p["embedding.weight"],
-        input_weight=p["recurrent.w_xh"],
-        input_bias=p["recurrent.bias"],
-        w_hh=p["recurrent.w_hh"],
-        output_weight=p["output.weight"],
-        output_bias=p["output.bias"],
+        layers=[(model.config["cell"], p[f"{n}.w_xh"], p[f"{n}.bias"], p[f"{n}.w_hh"]) for n in names],
+        residual=model.config["residual"],
+        **output_arrays(p, tied=model.config["tied"]),
     )
+
+
+def zeros(model: RNNLM, num_streams: int = 1) -> np.ndarray:
+    """Return the memory of a beginning."""
+    num_states = 2 if model.config["cell"] == "lstm" else 1
+    return np.zeros((model.config["num_layers"], num_states, num_streams, model.config["hidden_size"]))
 
 
 def segment_by_definition(model: RNNLM, first: int, ids: list[int]) -> np.ndarray:
     """Distributions (T, V) of the words of a text that begins in a state of zero, after the input `first`."""
     inputs = np.array([[first], *([id] for id in ids[:-1])])
-    return run(model, inputs, np.zeros(inputs.shape), np.zeros((1, model.config["hidden_size"])))[0][:, 0]
+    return run(model, inputs, np.zeros(inputs.shape), zeros(model))[0][:, 0]
 
 
 def corpus_by_definition(model: RNNLM, num_streams: int = 1) -> np.ndarray:
@@ -86,7 +112,7 @@ def corpus() -> Corpus:
 
 
 @pytest.mark.parametrize("num_streams", [1, 2, 5, len(IDS), 40])
-def test_a_corpus_against_the_definition(context: str, num_streams: int) -> None:
+def test_a_corpus_against_the_definition(make: Make, context: str, num_streams: int) -> None:
     model = make(context=context)
     expected = corpus_by_definition(model, min(num_streams, len(IDS)))[np.arange(len(IDS)), IDS]
     log_probs = model.token_log_probs(corpus(), num_streams=num_streams)
@@ -94,7 +120,9 @@ def test_a_corpus_against_the_definition(context: str, num_streams: int) -> None
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
-def test_the_state_is_carried_through_an_evaluation(context: str, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_the_state_is_carried_through_an_evaluation(
+    make: Make, context: str, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
     monkeypatch.setattr("fastlm.models.rnnlm.EVALUATION_ROWS", rows)  # chunks of so many steps
     model = make(context=context)
     expected = corpus_by_definition(model)[np.arange(len(IDS)), IDS]
@@ -107,26 +135,29 @@ def test_the_state_is_carried_through_an_evaluation(context: str, monkeypatch: p
     np.testing.assert_allclose(model.log_probs(state), model.log_probs(one_by_one), rtol=1e-11)
 
 
-def test_a_distribution_against_the_definition(context: str) -> None:
+def test_a_distribution_against_the_definition(make: Make, context: str) -> None:
     model = make(context=context)
     expected = corpus_by_definition(model)
     state = model.start()
     for n, id in enumerate(IDS):
-        np.testing.assert_allclose(model.log_probs(state), expected[n], rtol=1e-11)
+        np.testing.assert_allclose(model.log_probs(state), expected[n], rtol=1e-11, atol=1e-14)
         state = model.advance(state, id)
 
 
-def test_states_are_read_only() -> None:
+def test_states_are_read_only(make: Make) -> None:
     model = make()
     state = model.advance(model.start(), 3)
     with pytest.raises(ValueError, match="read-only"):
         state.hidden[0] = 1
-    with pytest.raises(ValueError, match="read-only"):
-        model.score_ids(state, np.array([3, 4]))[1].hidden[0] = 1
+    later = model.score_ids(state, np.array([3, 4]))[1]
+    for array in (later.hidden, later.memory, state.memory):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    assert (state.memory[-1, 0] == state.hidden).all() == (not model.config["residual"])
 
 
 def test_the_shapes_are_those_of_the_paper() -> None:
-    assert {name: array.shape for name, array in make().parameters.items()} == {
+    assert {name: array.shape for name, array in make_rnnlm().parameters.items()} == {
         "embedding.weight": (10, 5),  # a row for <s>, too
         "recurrent.w_xh": (7, 5),
         "recurrent.w_hh": (7, 7),
@@ -134,7 +165,28 @@ def test_the_shapes_are_those_of_the_paper() -> None:
         "output.weight": (9, 7),
         "output.bias": (9,),
     }
-    assert make().embeddings.shape == (10, 5)
+    assert make_rnnlm().embeddings.shape == (10, 5)
+
+
+def test_layers_have_the_shapes_of_their_cells() -> None:
+    shapes = {name: array.shape for name, array in make_rnnlm(cell="lstm", num_layers=3).parameters.items()}
+    for name, inputs in [("recurrent", 5), ("recurrent_2", 7), ("recurrent_3", 7)]:
+        assert [shapes.pop(f"{name}.{part}") for part in ("w_xh", "w_hh", "bias")] == [(28, inputs), (28, 7), (28,)]
+    assert set(shapes) == {"embedding.weight", "output.weight", "output.bias"}
+    assert make_rnnlm(cell="gru").parameters["recurrent.w_hh"].shape == (21, 7)
+
+
+def test_a_tied_output_has_no_table_of_its_own() -> None:
+    shapes = {name: array.shape for name, array in make_rnnlm(tied=True, hidden_size=5).parameters.items()}
+    assert [name for name in shapes if name.startswith("output")] == ["output.bias"]
+    shapes = {name: array.shape for name, array in make_rnnlm(tied=True).parameters.items()}
+    assert (shapes["output.projection.weight"], shapes["output.projection.bias"]) == ((5, 7), (5,))
+    assert "output.weight" not in shapes
+
+
+def test_an_lstm_begins_with_open_forget_gates() -> None:
+    bias = RNNLM(VOCABULARY, cell="lstm", num_layers=2, hidden_size=2).parameters["recurrent_2.bias"]
+    assert bias.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
 
 
 # Training
@@ -143,7 +195,7 @@ def test_the_shapes_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize("bptt_len", [1, 3, 6, 100])
 @pytest.mark.parametrize("num_streams", [1, 3, 30])
 def test_an_epoch_is_the_text_with_the_state_carried_on(
-    workspace: Workspace, context: str, num_streams: int, bptt_len: int
+    make: Make, workspace: Workspace, context: str, num_streams: int, bptt_len: int
 ) -> None:
     model = make(context=context, dropout=0.0)
     parts = min(num_streams, len(IDS))
@@ -164,14 +216,14 @@ def test_an_epoch_is_the_text_with_the_state_carried_on(
 
 
 def test_the_number_of_chunks_is_known(context: str) -> None:
-    model = make(context=context)
+    model = make_rnnlm(context=context)
     known = model.num_training_batches(corpus(), batch_size=2, bptt_len=3)
     actual = len(list(model.training_batches(corpus(), batch_size=2, bptt_len=3, seed=(1, 1))))
     assert abs(known - actual) <= (0 if context == "continuous" else 1)
 
 
 def test_an_epoch_can_be_gone_on_with(context: str) -> None:
-    model = make(context=context)
+    model = make_rnnlm(context=context)
     options = {"batch_size": 3, "bptt_len": 2, "seed": (1, 1)}
     chunks = list(model.training_batches(corpus(), **options))
     for start in range(len(chunks) + 1):
@@ -181,7 +233,7 @@ def test_an_epoch_can_be_gone_on_with(context: str) -> None:
 
 
 def test_sentences_are_shuffled_by_the_seed_and_a_text_is_not(context: str) -> None:
-    model = make(context=context)
+    model = make_rnnlm(context=context)
 
     def order(*seed: int) -> list[int]:
         chunks = model.training_batches(corpus(), batch_size=1, bptt_len=5, seed=seed)
@@ -211,16 +263,31 @@ def chunk_of(T: int, B: int, seed: int = 0) -> Chunk:
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 2, 5), (4, 1, 3, 5), (5, 4, 3, 5), (3, 2, 5, 3)])  # T, B, D, H
 def test_gradients_of_all_parameters(workspace: Workspace, dropout: float, shape: tuple[int, int, int, int]) -> None:
     T, B, D, H = shape
-    model = make(dropout=dropout, embedding_dim=D, hidden_size=H)
+    check_gradients(make_rnnlm(dropout=dropout, embedding_dim=D, hidden_size=H), workspace, T, B)
+
+
+def test_gradients_of_all_parameters_of_each_kind(make: Make, workspace: Workspace) -> None:
+    check_gradients(make(dropout=0.4, hidden_size=3, embedding_dim=3), workspace, T=4, B=2, sample=25)
+    check_gradients(make(dropout=0.0, hidden_size=3, embedding_dim=2), workspace, T=3, B=3, sample=25)
+
+
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_gradients_with_every_kind_of_dropout(workspace: Workspace, cell: str) -> None:
+    rates = {"embedding_dropout": 0.2, "word_dropout": 0.4, "hidden_dropout": 0.3, "output_dropout": 0.1}
+    model = make_rnnlm(cell=cell, num_layers=2, hidden_size=4, embedding_dim=3, recurrent_dropout=0.4, **rates)
+    check_gradients(model, workspace, T=4, B=2, sample=25)
+
+
+def check_gradients(model: RNNLM, workspace: Workspace, T: int, B: int, sample: int | None = None) -> None:
     before = copy.deepcopy(model)  # leaves a state that is no function of the parameters: BPTT is truncated there
     first, second = chunk_of(2, B, seed=1), chunk_of(T, B, seed=2)
     first.resets[0] = 1
 
     def mean_loss() -> float:
         workspace.step = 11
-        before.loss_and_gradients(first, workspace)
-        for parameter in model.parameter_list:
+        for parameter in (*before.parameter_list, *model.parameter_list):
             parameter.clear_gradient()
+        before.loss_and_gradients(first, workspace)
         workspace.step = 12
         loss, num_events = model.loss_and_gradients(second, workspace)
         return loss / num_events
@@ -228,7 +295,41 @@ def test_gradients_of_all_parameters(workspace: Workspace, dropout: float, shape
     mean_loss()
     gradients = {p.name: dense(p.gradient, p.value.shape) for p in model.parameter_list}
     for name, gradient in gradients.items():
-        check_gradient(mean_loss, model.parameters[name], gradient)
+        check_gradient(mean_loss, model.parameters[name], gradient, sample=sample)
+
+
+@pytest.mark.parametrize(("activation", "temporal"), [(2.0, 0.0), (0.0, 3.0), (0.7, 0.4)])
+def test_penalties_are_learned_from_but_are_no_loss(workspace: Workspace, activation: float, temporal: float) -> None:
+    options = {"cell": "lstm", "embedding_dim": 3, "hidden_size": 4, "dropout": 0.0}
+    model = make_rnnlm(**options, activation_penalty=activation, temporal_penalty=temporal)
+    plain, chunk = make_rnnlm(**options), chunk_of(5, 2)
+
+    def objective() -> float:
+        """Mean loss and penalties, by another road."""
+        hidden = model._hidden(chunk.inputs, chunk.resets, zeros(model, 2), Workspace(np.float64, workspace.workers))
+        goes_on = (chunk.resets[1:] == 0)[..., np.newaxis]
+        change = goes_on * (hidden[1:] - hidden[:-1])
+        for name, array in model.parameters.items():
+            plain.parameters[name][:] = array
+        loss, num_events = plain.loss_and_gradients(chunk, Workspace(np.float64, workspace.workers))
+        return loss / num_events + activation * (hidden**2).mean() + temporal * (change**2).mean()
+
+    objective()
+    loss, _ = model.loss_and_gradients(chunk, workspace)
+    assert loss == plain.loss_and_gradients(chunk, Workspace(np.float64, workspace.workers))[0]
+    for parameter in model.parameter_list:
+        check_gradient(objective, parameter.value, dense(parameter.gradient, parameter.value.shape))
+
+
+def test_the_common_rate_of_dropout_is_that_of_all_that_have_none_of_their_own() -> None:
+    def rates(**options: Any) -> list[float]:
+        model = RNNLM(VOCABULARY, num_layers=2, **options)
+        layers = [model.embedding_dropout, *model.recurrent.dropouts, model.output_dropout, model.word_dropout]
+        return [layer.rate for layer in (*layers, model.recurrent.cells[0].drop_connect)]
+
+    assert rates(dropout=0.3) == [0.3, 0.3, 0.3, 0, 0]
+    assert rates(dropout=0.3, hidden_dropout=0.0, word_dropout=0.1) == [0.3, 0, 0.3, 0.1, 0]
+    assert rates(dropout=0.0, embedding_dropout=0.4, output_dropout=0.2, recurrent_dropout=0.5) == [0.4, 0, 0.2, 0, 0.5]
 
 
 def dense(gradient: object, shape: tuple[int, ...]) -> np.ndarray:
@@ -241,7 +342,7 @@ def dense(gradient: object, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def test_the_gradient_of_the_table_is_of_the_rows_that_were_seen(workspace: Workspace) -> None:
-    model, chunk = make(), chunk_of(5, 4)
+    model, chunk = make_rnnlm(), chunk_of(5, 4)
     model.loss_and_gradients(chunk, workspace)
     gradient = model.embedding.weight.gradient
     assert isinstance(gradient, Rows)
@@ -261,7 +362,7 @@ def test_no_array_of_the_tables_size_is_made() -> None:
 
 
 def test_a_chunk_without_events_has_no_loss(workspace: Workspace) -> None:
-    model, chunk = make(), chunk_of(3, 2)
+    model, chunk = make_rnnlm(), chunk_of(3, 2)
     chunk.targets[:] = -1
     assert model.loss_and_gradients(chunk, workspace) == (0.0, 0)
     assert all(not dense(p.gradient, p.value.shape).any() for p in model.parameter_list)
@@ -269,7 +370,7 @@ def test_a_chunk_without_events_has_no_loss(workspace: Workspace) -> None:
 
 def test_a_dropout_mask_holds_for_a_whole_chunk(workspace: Workspace) -> None:
     """With w_hh = 0 the steps know nothing of each other: equal inputs have equal losses if they have one mask."""
-    model = make(dropout=0.5)
+    model = make_rnnlm(dropout=0.5)
     model.parameters["recurrent.w_hh"][:] = 0
     shape, losses = (6, 1), []
     for steps in range(1, 7):
@@ -284,7 +385,7 @@ def test_a_dropout_mask_holds_for_a_whole_chunk(workspace: Workspace) -> None:
 
 
 def test_streams_have_dropout_masks_of_their_own(workspace: Workspace) -> None:
-    model = make(dropout=0.5)
+    model = make_rnnlm(dropout=0.5)
     shape, losses = (1, 4), []
     for b in range(4):
         targets = np.full(shape, -1, np.int32)
@@ -294,18 +395,19 @@ def test_streams_have_dropout_masks_of_their_own(workspace: Workspace) -> None:
     assert len(set(losses)) == 4
 
 
-def test_the_state_is_carried_on_without_dropout(workspace: Workspace) -> None:
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_the_state_is_carried_on_without_dropout(workspace: Workspace, cell: str) -> None:
     """Dropout is for the layers above and below; here only the one above can matter, for w_xh = 0."""
-    model = make(dropout=0.5)
+    model = make_rnnlm(dropout=0.5, cell=cell)
     model.parameters["recurrent.w_xh"][:] = 0
-    plain = make(dropout=0.0)
+    plain = make_rnnlm(dropout=0.0, cell=cell)
     for name, array in model.parameters.items():
         plain.parameters[name][:] = array
     first, second = chunk_of(3, 2, seed=1), chunk_of(4, 2, seed=2)
     first.resets[0], second.resets[0] = 1, 0
     model.loss_and_gradients(first, workspace)
     loss, _ = plain.loss_and_gradients(second, workspace)
-    _, state = run(model, first.inputs, first.resets, np.zeros((2, 7)))
+    _, state = run(model, first.inputs, first.resets, zeros(model, 2))
     log_probs, _ = run(model, second.inputs, second.resets, state)
     events = second.targets >= 0
     expected = np.take_along_axis(log_probs, np.maximum(second.targets, 0)[..., np.newaxis], axis=2)[..., 0]

@@ -8,7 +8,7 @@ import pytest
 import reference
 from gradcheck import check_gradient
 
-from fastlm.nn.layers import Dropout, Elman, Embedding, Layer, Linear, Tanh
+from fastlm.nn.layers import Dropout, Embedding, Layer, Linear, Tanh, WordDropout
 from fastlm.nn.parameters import RandomParameters, Rows
 from fastlm.nn.workspace import Workspace
 
@@ -175,60 +175,42 @@ def test_dropout_rates(rate: float) -> None:
         Dropout("dropout", rate)
 
 
-# Elman
-
-SHAPES = [(1, 1, 1, 1), (1, 3, 2, 5), (6, 1, 3, 4), (5, 3, 4, 7), (9, 23, 3, 70)]  # T, B, D, H
-
-
-def make_elman(T: int, B: int, D: int, H: int) -> tuple[Elman, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    layer = Elman("recurrent", D, H, SOURCE)
-    random_biases(layer)
-    resets = (np.random.default_rng(T).random((T, B)) < 0.3).astype(np.uint8)
-    return layer, draw(T, B, D), draw(B, H), resets, draw(T, B, H)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_elman_against_the_oracle(make_workspace: Make, shape: tuple[int, int, int, int]) -> None:
-    layer, inputs, initial, resets, dhidden = make_elman(*shape)
-    workspace = make_workspace()
-    w_xh, w_hh, bias = layer.w_xh.value, layer.w_hh.value, layer.bias.value
-    hidden = reference.elman_forward(reference.linear_forward(inputs, w_xh, bias), w_hh, initial, resets)
-    dx, dw_hh, _ = reference.elman_backward(dhidden, hidden, w_hh, initial, resets)
-    flat = dx.reshape(-1, dx.shape[2])
-    dinputs, dw_xh, dbias = reference.linear_backward(flat, inputs.reshape(-1, inputs.shape[2]), w_xh)
-
-    assert_close(layer.forward(inputs, initial, resets, workspace), hidden)
-    assert_close(layer.backward(dhidden, workspace), dinputs.reshape(inputs.shape))
-    assert_close(layer.w_hh.gradient, dw_hh)
-    assert_close(layer.w_xh.gradient, dw_xh)
-    assert_close(layer.bias.gradient, dbias)
+def test_words_are_dropped_whole_and_wherever_they_stand(make_workspace: Make) -> None:
+    layer, workspace = WordDropout("word_dropout", 0.4), make_workspace()
+    ids = np.random.default_rng(2).integers(0, 100, 400).astype(np.int32)
+    output = layer.forward(np.ones((400, 3)), ids, workspace)
+    kept = {id: {float(value) for value in output[ids == id].reshape(-1)} for id in set(ids.tolist())}
+    assert set(map(len, kept.values())) == {1}
+    assert set.union(*kept.values()) == {0.0, 1 / 0.6}
+    again = layer.forward(np.ones((100, 3)), np.arange(100, dtype=np.int32), workspace)
+    assert all({again[id, 0]} == values for id, values in kept.items())
+    workspace.step += 1
+    assert (layer.forward(np.ones((400, 3)), ids, workspace) != output).any()
 
 
-@pytest.mark.parametrize("shape", SHAPES[:4])
-def test_elman_against_numbers(make_workspace: Make, shape: tuple[int, int, int, int]) -> None:
-    layer, inputs, initial, resets, dhidden = make_elman(*shape)
-    workspace = make_workspace()
+def test_word_dropout_backward_drops_the_same_words(make_workspace: Make) -> None:
+    layer, workspace = WordDropout("word_dropout", 0.5), make_workspace()
+    ids, inputs, doutput = np.array([3, 1, 3, 2, 0], np.int32), draw(5, 4), draw(4, 5).T.copy()
 
     def loss() -> float:
-        return float((layer.forward(inputs, initial, resets, workspace) * dhidden).sum())
+        return float((layer.forward(inputs.copy(), ids, workspace) * doutput).sum())
 
     loss()
-    dinputs = layer.backward(dhidden.copy(), workspace).copy()
-    check_gradient(loss, inputs, dinputs)
-    for parameter in layer.parameters:
-        check_gradient(loss, parameter.value, parameter.gradient)
+    check_gradient(loss, inputs, layer.backward(doutput.copy(), workspace))
 
 
-def test_one_step_is_the_step_of_a_sequence(make_workspace: Make) -> None:
-    layer, inputs, initial, _, _ = make_elman(4, 1, 3, 5)
-    hidden = layer.forward(inputs, initial, np.zeros((4, 1), np.uint8), make_workspace())
-    state = initial[0]
-    for t in range(4):
-        before = state.copy()
-        after = layer.step(inputs[t, 0], state)
-        np.testing.assert_array_equal(state, before)
-        assert_close(after, hidden[t, 0])
-        state = after
+@pytest.mark.parametrize(("rate", "training"), [(0.0, True), (0.5, False)])
+def test_word_dropout_that_is_off_changes_nothing(make_workspace: Make, rate: float, training: bool) -> None:
+    layer, workspace = WordDropout("word_dropout", rate), make_workspace(training=training)
+    inputs = draw(3, 4)
+    assert layer.forward(inputs, np.arange(3, dtype=np.int32), workspace) is inputs
+    assert (layer.backward(draw(3, 4), workspace) == draw(3, 4)).all()
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_rates_of_word_dropout(rate: float) -> None:
+    with pytest.raises(ValueError, match=r"word_dropout is .*, expected 0 <= word_dropout < 1"):
+        WordDropout("word_dropout", rate)
 
 
 # Threads
@@ -247,23 +229,4 @@ def test_linear_gives_the_same_bytes_for_any_number_of_threads(make_workspace: M
         dinputs = layer.backward(doutput, workspace).tobytes()
         workspace.workers.finish()
         results.add((output, dinputs, *(p.gradient.tobytes() for p in layer.parameters)))
-    assert len(results) == 1
-
-
-@pytest.mark.usefixtures("fine_shares")
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_elman_gives_the_same_bytes_for_any_number_of_threads(make_workspace: Make, dtype: type) -> None:
-    layer = Elman("recurrent", 17, 130, RandomParameters(1, dtype))
-    _, inputs, initial, resets, dhidden = (
-        array.astype(dtype) if isinstance(array, np.ndarray) and array.dtype == np.float64 else array
-        for array in make_elman(12, 31, 17, 130)
-    )
-    results = set()
-    for threads in THREADS:
-        workspace = make_workspace(dtype, threads=threads)
-        clear(layer)
-        hidden = layer.forward(inputs, initial, resets, workspace).tobytes()
-        dinputs = layer.backward(dhidden, workspace).tobytes()
-        workspace.workers.finish()
-        results.add((hidden, dinputs, *(p.gradient.tobytes() for p in layer.parameters)))
     assert len(results) == 1

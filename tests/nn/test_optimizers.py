@@ -8,11 +8,33 @@ import pytest
 import reference
 
 from fastlm.nn import optimizers
-from fastlm.nn.optimizers import SGD, Adagrad, Adam, Constant, Cosine, Halving, Optimizer, gradient_norm
+from fastlm.nn.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    AveragedSGD,
+    Constant,
+    Cosine,
+    Halving,
+    Optimizer,
+    gradient_norm,
+)
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import Parameter, Rows
 
 STEPS = 6
+
+
+def averaging(parameters: list[Parameter]) -> AveragedSGD:
+    """Make an optimizer that averages from its first step on."""
+    optimizer = AveragedSGD(parameters, averaging_patience=1, weight_decay=0.4)
+    for loss in (1.0, 1.0, 2.0):
+        optimizer.validated(loss)
+    assert optimizer.numbers["first_step"] == 0
+    return optimizer
+
+
 KINDS: dict[str, tuple[Callable[[list[Parameter]], Optimizer], Callable[..., np.ndarray]]] = {
     "sgd": (SGD, reference.sgd),
     "momentum": (
@@ -21,6 +43,16 @@ KINDS: dict[str, tuple[Callable[[list[Parameter]], Optimizer], Callable[..., np.
     ),
     "adagrad": (Adagrad, lambda *given: reference.adagrad(*given, epsilon=1e-8)),
     "adam": (Adam, reference.adam),
+    "adamw": (AdamW, lambda *given: reference.adam(*given, weight_decay=0.01)),
+    "decayed adagrad": (
+        lambda parameters: Adagrad(parameters, weight_decay=0.4),
+        lambda *given: reference.adagrad(*given, epsilon=1e-8, weight_decay=0.4),
+    ),
+    "decayed momentum": (
+        lambda parameters: SGD(parameters, momentum=0.8, weight_decay=0.4),
+        lambda *given: reference.momentum(*given, momentum=0.8, weight_decay=0.4),
+    ),
+    "averaged sgd": (averaging, lambda *given: reference.sgd(*given, weight_decay=0.4)),
 }
 
 
@@ -163,6 +195,80 @@ def test_state_is_only_what_the_formula_needs() -> None:
     assert state["mean"].keys() == SHAPES.keys()
     assert SGD(start(), momentum=0.5).state["velocity"]["matrix"].shape == (5, 3)
     assert SGD(start()).state == {}  # another optimizer's momentum has left nothing behind
+
+
+@pytest.mark.parametrize("make", [SGD, AveragedSGD, Adagrad, Adam, AdamW])
+@pytest.mark.parametrize("weight_decay", [-0.1, float("nan")])
+def test_weight_decay_rates(make: type[Optimizer], weight_decay: float) -> None:
+    with pytest.raises(ValueError, match=r"weight_decay is .*, expected a number of at least 0"):
+        make(start(), weight_decay=weight_decay)
+
+
+# Averages
+
+
+def take_step(optimizer: Optimizer, step: int, workers: Workers) -> None:
+    for parameter in optimizer.parameters:
+        give(parameter, SOME[parameter.name][step])
+    optimizer.step(0.1 + 0.05 * step, workers)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 2e-4)])
+def test_the_average_is_that_of_the_values_since_the_trigger(workers: Workers, dtype: type, rtol: float) -> None:
+    optimizer = AveragedSGD(start(dtype), averaging_patience=2, weight_decay=0.4)
+    for step in range(2):
+        take_step(optimizer, step, workers)
+    for loss in (3.0, 2.0, 2.5, 3.5):
+        assert optimizer.num_averaged == 0
+        optimizer.validated(loss)
+    before = [p.value.astype(np.float64) for p in optimizer.parameters]
+    for step in range(2, STEPS):
+        take_step(optimizer, step, workers)
+    assert optimizer.num_averaged == STEPS - 2
+    last, rates = [p.value.copy() for p in optimizer.parameters], [0.1 + 0.05 * step for step in range(2, STEPS)]
+    with optimizer.evaluated():
+        for parameter, value in zip(optimizer.parameters, before, strict=True):
+            expected = reference.averaged_sgd(value, SOME[parameter.name][2:], rates, weight_decay=0.4)
+            np.testing.assert_allclose(parameter.value, expected, rtol=rtol, atol=rtol, err_msg=parameter.name)
+    for parameter, value in zip(optimizer.parameters, last, strict=True):
+        assert parameter.value.tobytes() == value.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("losses", "when"),
+    [
+        ([3, 2, 1, 0.5, 0.4], None),
+        ([3, 2, 2.5, 2.2, 2.3], 4),  # 2.3 is worse than 2, which is more than two epochs ago
+        ([1, 2, 3, 4], 3),
+        ([1, 1, 1, 1, 1], None),
+        ([2, 3, 1, 1, 1.5, 1.5], 5),
+    ],
+)
+def test_the_average_begins_when_validation_is_worse_than_long_ago(losses: list[float], when: int | None) -> None:
+    optimizer, began = AveragedSGD(start(), averaging_patience=2), None
+    for epoch, loss in enumerate(losses):
+        optimizer.num_steps += 10
+        optimizer.validated(loss)
+        if began is None and optimizer.numbers["first_step"] is not None:
+            began = epoch
+    assert began == when
+    assert optimizer.numbers["first_step"] == (None if when is None else 10 * (when + 1))
+
+
+def test_the_parameters_come_back_after_a_failure(workers: Workers) -> None:
+    optimizer = averaging(start())
+    for step in range(3):
+        take_step(optimizer, step, workers)
+    last = [p.value.copy() for p in optimizer.parameters]
+    with pytest.raises(KeyError), optimizer.evaluated():
+        assert any((p.value != value).any() for p, value in zip(optimizer.parameters, last, strict=True))
+        raise KeyError
+    assert all((p.value == value).all() for p, value in zip(optimizer.parameters, last, strict=True))
+
+
+def test_the_patience_of_an_average() -> None:
+    with pytest.raises(ValueError, match="averaging_patience is 0, expected at least 1"):
+        AveragedSGD(start(), averaging_patience=0)
 
 
 # The norm

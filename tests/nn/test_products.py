@@ -84,6 +84,18 @@ def test_a_weight_may_have_no_bias(make_workspace: Make, dtype: type) -> None:
     assert_close(weight.gradient, doutput.T @ inputs, dtype)
 
 
+@pytest.mark.usefixtures("fine_shares")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_gradient_of_a_masked_weight_is_masked(make_workspace: Make, threads: int, dtype: type) -> None:
+    weight, workspace = Parameter("weight", draw(dtype, 50, 3)), make_workspace(dtype, threads=threads)
+    inputs, doutput, mask = draw(dtype, 9, 3), draw(dtype, 9, 50), draw(dtype, 50, 3)
+    weight_gradient(doutput, inputs, weight, None, workspace, mask=mask)
+    workspace.workers.finish()
+    assert_close(weight.gradient, mask * (doutput.T @ inputs), dtype)
+    with pytest.raises(RuntimeError, match="weight has a gradient, to which one with a mask cannot be added"):
+        weight_gradient(doutput, inputs, weight, None, workspace, mask=mask)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_weight_and_bias_have_a_gradient_both_or_neither(make_workspace: Make, first: int) -> None:
     parameters = Parameter("weight", np.zeros((5, 3))), Parameter("bias", np.zeros(5))

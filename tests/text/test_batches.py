@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fastlm.text.order
-from fastlm.text.batches import Chunk, Streams, Windows
+from fastlm.text.batches import Chunk, Streams, Windows, random_bounds
 from fastlm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["a", "b", "c", "d"])
@@ -141,13 +141,49 @@ def test_streams_begin_at_any_chunk(
 ) -> None:
     with small_groups(run, group):
         for streams in (Streams.continuous(corpus, num_streams), Streams.sentences(corpus, num_streams, seed=seed)):
-            chunks = list(streams.chunks(length))
+            chunks = list(streams.chunks(length, seed=seed))
+            assert len(chunks) == streams.num_chunks(length, seed=seed)
             for start in range(len(chunks) + 2):
-                left = list(streams.chunks(length, start))
+                left = list(streams.chunks(length, start, seed=seed))
                 assert len(left) == max(0, len(chunks) - start)
                 for one, other in zip(left, chunks[start:], strict=True):
                     for name in ("inputs", "targets", "resets", "positions"):
                         assert np.array_equal(getattr(one, name), getattr(other, name))
+                    assert one.share == other.share == (1 if seed is None else len(one.targets) / length)
+
+
+@given(corpora, sizes, sizes, st.tuples(st.integers(0, 9), st.integers(0, 9)))
+def test_chunks_of_random_length_are_the_same_text(
+    corpus: FakeCorpus, num_streams: int, length: int, seed: tuple[int, int]
+) -> None:
+    for streams in (Streams.continuous(corpus, num_streams), Streams.sentences(corpus, num_streams)):
+        cut, whole = (joined(list(streams.chunks(length, seed=drawn))) for drawn in (seed, None))
+        for name in ("inputs", "targets", "resets", "positions"):
+            assert np.array_equal(getattr(cut, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize(("length", "deviation"), [(140, 5.0), (70, 5.0), (14, 2.0)])
+def test_random_lengths_are_those_of_the_paper(length: int, deviation: float) -> None:
+    """About the length, and in one of twenty cases about half of it (Merity et al. 2018)."""
+    lengths = np.diff(random_bounds(length * 20_000, length, (1, 2)))[:-1]
+    assert lengths.mean() == pytest.approx(0.975 * length - 0.5, abs=0.2)  # fractions are cut off
+    spread = deviation**2 + 0.95 * 0.05 * (length / 2) ** 2
+    assert lengths.std() == pytest.approx(spread**0.5, rel=0.05)
+    assert lengths.min() >= min(5, length // 2)
+    if length > 4 * deviation * 3:  # the two do not overlap
+        assert (lengths > 0.75 * length).mean() == pytest.approx(0.95, abs=0.01)
+
+
+@given(st.integers(1, 300), sizes, st.tuples(st.integers(0, 9), st.integers(0, 9)))
+def test_random_bounds_rise_to_the_end(num_steps: int, length: int, seed: tuple[int, int]) -> None:
+    bounds = random_bounds(num_steps, length, seed)
+    assert (bounds[0], bounds[-1]) == (0, num_steps)
+    assert (np.diff(bounds) > 0).all()
+    assert np.array_equal(bounds, random_bounds(num_steps, length, seed))
+
+
+def test_chunks_end_elsewhere_in_each_epoch() -> None:
+    assert not np.array_equal(random_bounds(1000, 20, (1, 1)), random_bounds(1000, 20, (1, 2)))
 
 
 def test_streams_can_be_read_again_and_side_by_side() -> None:

@@ -29,12 +29,14 @@ TRAIN, VALID = Corpus.from_ids(IDS[:400], VOCABULARY), Corpus.from_ids(IDS[400:]
 KINDS: dict[str, tuple[type[NeuralModel], dict[str, Any]]] = {
     "nnlm": (NNLM, {"batch_size": 25}),
     "rnnlm": (RNNLM, {"batch_size": 3, "bptt_len": 9}),
+    "random lengths": (RNNLM, {"batch_size": 3, "bptt_len": 9, "random_bptt_len": True}),
 }
 EPOCHS = 4
 RECIPES: dict[str, dict[str, Any]] = {
     "adam": {"schedule": "cosine"},
     "adagrad": {"schedule": "halving", "learning_rate": 0.3},  # so fast that validation stalls
     "sgd": {"schedule": "constant", "learning_rate": 0.5, "momentum": 0.5},
+    "asgd": {"schedule": "constant", "learning_rate": 2.0, "averaging_patience": 1, "weight_decay": 1e-3},
 }
 TIMES = {"tokens_per_second", "seconds"}
 

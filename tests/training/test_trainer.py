@@ -169,6 +169,43 @@ def test_momentum_is_passed_on() -> None:
     assert results[0] != results[1]
 
 
+def test_random_lengths_are_passed_on() -> None:
+    """Each token counts as much in a short chunk as in a long one."""
+    model = rnnlm()
+    lengths = []
+    forward = model.loss_and_gradients
+    model.loss_and_gradients = lambda batch, workspace: (  # type: ignore[method-assign]
+        lengths.append(len(batch.targets)) or forward(batch, workspace)
+    )
+    Trainer(model, batch_size=4, bptt_len=10, random_bptt_len=True, threads=1).fit(SMALL, epochs=3)
+    assert len(set(lengths)) > 3
+    assert sum(lengths) == 3 * -(-SMALL.num_tokens // 4)
+
+
+def test_averages_are_kept_and_training_goes_on_from_the_last_step(tmp_path: Path) -> None:
+    """With a rate so high that validation stalls: the best model is an average, and better than any that is not."""
+    model, path = rnnlm(), tmp_path / "model.fastlm"
+    options: dict[str, Any] = {"learning_rate": 6.0, "schedule": "constant", "batch_size": 4, "bptt_len": 10}
+    last: list[float] = []
+
+    def record(event: Step | Epoch) -> None:
+        if isinstance(event, Epoch):
+            last.append(loss_of(model, VALID))
+
+    trainer = Trainer(model, optimizer="asgd", averaging_patience=1, threads=1, output=path, callback=record, **options)
+    history = trainer.fit(TRAIN, VALID, epochs=8)
+    kept = [epoch.valid_loss for epoch in history.epochs]
+    begun = next(epoch for epoch, loss in enumerate(kept) if loss != pytest.approx(last[epoch], rel=1e-6))
+    assert kept[:begun] == pytest.approx(last[:begun], rel=1e-6)
+    assert all(average < value for average, value in zip(kept[begun:], last[begun:], strict=True))
+    assert fastlm.load(path).evaluate(VALID, threads=1).loss == pytest.approx(min(kept), rel=1e-6)
+
+
+def test_averages_need_a_validation_text(make: Make) -> None:
+    with pytest.raises(ValueError, match="averages when validation stalls; give a validation text"):
+        Trainer(make(), optimizer="asgd").fit(SMALL, epochs=1)
+
+
 def test_gradients_are_clipped(make: Make) -> None:
     """With SGD a step is at most the learning rate times the norm that is allowed."""
     model = make()
@@ -636,6 +673,9 @@ def test_a_perfect_loss_is_not_bettered_by_the_same(monkeypatch: pytest.MonkeyPa
         ("callback", "print"),
         ("momentum", "x"),
         ("momentum", 0.9),
+        *[("weight_decay", value) for value in (-0.1, math.nan, "x", 1e6)],
+        *[("averaging_patience", value) for value in (0, 3, 1.5)],
+        *[("random_bptt_len", value) for value in (1, "yes")],
     ],
 )
 def test_wrong_options_are_named(make: Make, option: str, value: Any) -> None:

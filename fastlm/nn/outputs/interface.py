@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from fastlm.nn.layers import Layer, check_ids
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter
@@ -31,7 +31,7 @@ class OutputLayer(Layer, ABC):
         Whether the scores before normalisation are meant to be log-probabilities, nearly: `target_scores` gives them.
     """
 
-    self_normalised: ClassVar[bool] = False
+    self_normalised: bool = False
 
     def __init__(
         self, name: str, parameters: Sequence[Parameter], *, vocab_size: int, options: dict[str, Any] | None = None

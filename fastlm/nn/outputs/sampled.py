@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from fastlm import kernels
 from fastlm.nn.layers import add_rows
 from fastlm.nn.outputs.softmax import Softmax
-from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource, Rows
+from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, Rows
 from fastlm.nn.products import packed, packed_transposed, rows_worth_a_thread
 from fastlm.nn.workspace import Workspace
 
@@ -34,9 +33,11 @@ class Sampled(Softmax):
     num_samples : int
         Draws in a step.
     noise_power : float
+    table : Parameter, optional
+        As for `Softmax`; the rows are then added to the gradient of the embeddings.
     """
 
-    self_normalised: ClassVar[bool] = True
+    self_normalised = True
 
     def __init__(
         self,
@@ -46,10 +47,11 @@ class Sampled(Softmax):
         source: ParameterSource,
         counts: NDArray[np.int64],
         *,
-        num_samples: int,
-        noise_power: float,
+        num_samples: int = 256,
+        noise_power: float = 0.75,
+        table: Parameter | None = None,
     ) -> None:
-        super().__init__(name, hidden_size, vocab_size, source, counts)
+        super().__init__(name, hidden_size, vocab_size, source, counts, table=table)
         self.weight.sparse = self.bias.sparse = True
         self.options = {"num_samples": num_samples, "noise_power": noise_power}
         self.num_samples = num_samples
@@ -109,7 +111,7 @@ class Sampled(Softmax):
 
         def tokens(start: int, stop: int, worker: int) -> None:
             part = slice(start, stop)
-            kernels.target_logits(scores[part], hidden[part], targets[part], self.weight.value, self.bias.value)
+            kernels.target_logits(scores[part], hidden[part], targets[part], self._rows, self.bias.value)
 
         workspace.workers.share(tokens, len(hidden), rows_worth_a_thread(hidden.shape[1]))
         return scores
@@ -160,7 +162,7 @@ class SampledSoftmax(Sampled):
 
     Parameters
     ----------
-    hidden_size, vocab_size, counts, num_samples, noise_power
+    hidden_size, vocab_size, counts, num_samples, noise_power, table
         As in `Sampled`.
     self_normalising : float
         Adds this times (log Z)^2 to the loss of a token, so that Z stays near 1 (Devlin et al. 2014).
@@ -176,10 +178,11 @@ class SampledSoftmax(Sampled):
         *,
         num_samples: int = 256,
         noise_power: float = 0.75,
+        table: Parameter | None = None,
         self_normalising: float = 0.1,
     ) -> None:
         super().__init__(
-            name, hidden_size, vocab_size, source, counts, num_samples=num_samples, noise_power=noise_power
+            name, hidden_size, vocab_size, source, counts, num_samples=num_samples, noise_power=noise_power, table=table
         )
         self.self_normalising = self_normalising
         self.options["self_normalising"] = self_normalising
@@ -192,7 +195,7 @@ class SampledSoftmax(Sampled):
     def _learn(self, tokens: "_Tokens", samples: "_Samples", factor: float) -> None:
         kernels.sampled_softmax_forward_backward(
             tokens.log_probs, tokens.dlogits, tokens.dtargets, tokens.dhidden, tokens.hidden, tokens.targets,
-            tokens.places, self.weight.value, self.bias.value, self._corrections, samples.columns, samples.rows,
+            tokens.places, self._rows, self.bias.value, self._corrections, samples.columns, samples.rows,
             samples.offsets, self.self_normalising, factor,
         )  # fmt: skip
 
@@ -204,24 +207,9 @@ class NCE(Sampled):
 
     Parameters
     ----------
-    hidden_size, vocab_size, counts, num_samples, noise_power
+    hidden_size, vocab_size, counts, num_samples, noise_power, table
         As in `Sampled`.
     """
-
-    def __init__(
-        self,
-        name: str,
-        hidden_size: int,
-        vocab_size: int,
-        source: ParameterSource,
-        counts: NDArray[np.int64],
-        *,
-        num_samples: int = 256,
-        noise_power: float = 0.75,
-    ) -> None:
-        super().__init__(
-            name, hidden_size, vocab_size, source, counts, num_samples=num_samples, noise_power=noise_power
-        )
 
     @cached_property
     def _corrections(self) -> FloatArray:
@@ -232,7 +220,7 @@ class NCE(Sampled):
         draws = self.num_samples * self._noise[samples.ids] / self._inclusion[samples.ids]
         kernels.nce_forward_backward(
             tokens.log_probs, tokens.dlogits, tokens.dtargets, tokens.dhidden, tokens.hidden, tokens.targets,
-            self.weight.value, self.bias.value, self._corrections, samples.columns, samples.rows, samples.offsets,
+            self._rows, self.bias.value, self._corrections, samples.columns, samples.rows, samples.offsets,
             draws.astype(self.weight.value.dtype), factor,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fastlm import kernels
 from fastlm.nn.outputs.interface import OutputLayer
-from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
+from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource
 from fastlm.nn.products import packed_shape
 from fastlm.nn.workspace import Workspace
 
@@ -28,6 +28,9 @@ class Softmax(OutputLayer):
     counts : (V,) array, optional
         Frequencies of the words; the bias then starts at the log of their unigram probabilities, which spares the
         training from having to find them.
+    table : Parameter, optional
+        The first V rows of it are W, in place of a table of its own: that of the embeddings (Press & Wolf 2017), whose
+        last row is that of `<s>`, which is never predicted. It remains the other layer's parameter.
     """
 
     def __init__(
@@ -37,11 +40,18 @@ class Softmax(OutputLayer):
         vocab_size: int,
         source: ParameterSource,
         counts: NDArray[Any] | None = None,
+        *,
+        table: Parameter | None = None,
     ) -> None:
         smoothed = np.ones(vocab_size) if counts is None else counts + 1.0
-        self.weight = source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
+        self.weight = table or source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
         self.bias = source.filled(f"{name}.bias", (vocab_size,), np.log(smoothed / smoothed.sum()))
-        super().__init__(name, [self.weight, self.bias], vocab_size=vocab_size)
+        super().__init__(name, [self.bias] if table else [self.weight, self.bias], vocab_size=vocab_size)
+
+    @property
+    def _rows(self) -> FloatArray:
+        """W, (V, H)."""
+        return self.weight.value[: self.vocab_size]
 
     def loss_and_gradient(
         self, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
@@ -78,7 +88,7 @@ class Softmax(OutputLayer):
     def _some_rows(
         self, dhidden: FloatArray, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
     ) -> float:
-        weight, bias = self.weight.value, self.bias.value
+        weight, bias = self._rows, self.bias.value
         (vocab_size, hidden_size), threads = weight.shape, workspace.workers.threads
         shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
@@ -101,7 +111,10 @@ class Softmax(OutputLayer):
             )  # fmt: skip
 
         workspace.workers.share(tokens, panels, FEWEST_PANELS)
-        dweight, accumulate = self.weight.dense_gradient()
+        dtable, accumulate = self.weight.dense_gradient()
+        dweight = dtable[:vocab_size]
+        if not accumulate:
+            dtable[vocab_size:] = 0
         dbias, _ = self.bias.dense_gradient()
         squares = workspace.array(f"{self.name}.squares", (shifts.shape[1],), np.float64)
         self.weight.gradient_squares = squares
@@ -123,6 +136,7 @@ class Softmax(OutputLayer):
         With `defer` they are there when `workspace.workers.finish()` returns.
         """
         self._check(targets)
+        weight = self._rows
         shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
@@ -134,7 +148,7 @@ class Softmax(OutputLayer):
             some, part = slice(start, stop), slice(start * width, stop * width)
             kernels.pack_transposed(packed[some], hidden[part])
             kernels.softmax_forward(
-                log_probs[part], log_norms[some], packed[some], self.weight.value, self.bias.value, targets[part],
+                log_probs[part], log_norms[some], packed[some], weight, self.bias.value, targets[part],
                 exps[worker], shifts[some],
             )  # fmt: skip
 
@@ -146,5 +160,5 @@ class Softmax(OutputLayer):
         vocab_size = self.vocab_size
         output = np.empty((len(hidden), vocab_size), hidden.dtype)
         scratch = np.empty(vocab_size, hidden.dtype)
-        kernels.softmax_log_probs(output, hidden, self.weight.value, self.bias.value, scratch)
+        kernels.softmax_log_probs(output, hidden, self._rows, self.bias.value, scratch)
         return output

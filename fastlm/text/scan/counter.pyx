@@ -96,6 +96,8 @@ cdef class Counter(Scanner):
         other.data = &data[0]
         other.ends = &ends[0]
         other.size = ends.shape[0]
+        if not self.make_slot_room(other.size):
+            self.check(NO_MEMORY)
         with nogil:
             while begin < other.size and index >= 0:
                 for k in range(set_words(tokens, &other, begin, &self.table)):
@@ -154,7 +156,7 @@ cdef class Counter(Scanner):
         self.table.ends = self.ends
         self.table.size = index + 1
         occupy(slot, token, <int32_t> index)
-        if 2 * <size_t> self.table.size > self.table.mask and not self.spread():
+        if not self.make_slot_room(self.table.size):
             return -1
         return <int32_t> index
 
@@ -181,10 +183,12 @@ cdef class Counter(Scanner):
             self.word_room *= 2
         return True
 
-    cdef bint spread(self) noexcept nogil:
-        """Give the words twice as many slots; False without memory."""
+    cdef bint make_slot_room(self, Py_ssize_t num_words) noexcept nogil:
+        """Let half the slots be free with so many words; False without memory."""
         cdef Table old = self.table
-        if not make_slots(&self.table, 2 * self.table.size):
+        if 2 * <size_t> num_words <= self.table.mask:
+            return True
+        if not make_slots(&self.table, 2 * num_words):
             self.table = old
             return False
         move_slots(&self.table, &old)
