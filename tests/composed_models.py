@@ -49,6 +49,9 @@ MODELS: dict[str, Callable[[], LanguageModel]] = {
     "dynamic and cache": lambda: Adapted(network(), **ADAPTING),
     "window": lambda: Adapted(window(direct=True), **ADAPTING),
     "window, continuous": lambda: Adapted(window("continuous"), **ADAPTING),
+    "layers of an LSTM, tied": lambda: Adapted(
+        network(cell="lstm", num_layers=2, embedding_dim=7, tied=True, context="sentence"), **ADAPTING
+    ),
     "sampled": lambda: Adapted(network(output="sampled", num_samples=5), **ADAPTING),
     "counts with a cache": lambda: Adapted(ngram(), cache_size=9),
     "mixture with a cache": lambda: Adapted(Mixture([ngram(), network()]), cache_size=9),

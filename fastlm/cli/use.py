@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,12 +199,23 @@ def info(options: argparse.Namespace) -> None:
         return
     rows = [(name.replace("_", " "), _cell(value)) for name, value in facts.items() if not isinstance(value, dict)]
     for group in ("tokenizer", "config", "info"):
-        rows += [(f"{group}: {name}", _cell(value)) for name, value in facts.get(group, {}).items()]
+        rows += _rows(group, facts.get(group, {}))
     rows += [
         (f"parameters: {name}", f"{' x '.join(map(str, array['shape']))} {array['dtype']}")
         for name, array in facts.get("parameters", {}).items()
     ]
     print_table(rows)
+
+
+def _rows(group: str, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give a row for each fact; those of models that a model is made of stand below it."""
+    for name, value in facts.items():
+        if name != "models":
+            yield f"{group}: {name}", _cell(value)
+            continue
+        for number, part in enumerate(value):
+            yield f"{group}: model{number}", part["architecture"]
+            yield from _rows(f"{group}: model{number}", part["config"])
 
 
 def _facts(model: "LanguageModel", options: argparse.Namespace) -> dict[str, Any]:

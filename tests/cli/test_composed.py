@@ -229,7 +229,13 @@ def test_adapt(run, folder, tmp_path):
     assert report["perplexity"] == pytest.approx(found["perplexity"], rel=1e-5)
     assert report["num_streams"] == 1
     assert (folder / "rnnlm.fastlm").read_bytes() == before
-    assert "adapted" in run("info", output)
+    table = [" ".join(line.split()) for line in run("info", output).splitlines()]
+    assert {
+        "architecture adapted",
+        "config: decay 0.25",
+        "config: model0 rnnlm",
+        "config: model0: hidden_size 8",
+    } < set(table)
     assert run("predict", output, "the cat", "-k", "1")
 
 
