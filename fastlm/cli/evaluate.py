@@ -119,14 +119,20 @@ def _labels(models: "list[LanguageModel]", paths: list[str]) -> list[str]:
 
 def _texts(model: "LanguageModel", options: argparse.Namespace) -> "Iterator[Corpus]":
     """Give the text, or one document of it after the other."""
+    from fastlm.errors import DataError
     from fastlm.inference.documents import split_documents
     from fastlm.text.corpus import Corpus
 
-    if options.documents:
-        for document in split_documents(_lines(options)):
-            yield Corpus.encode(document, model.vocabulary)
-    else:
+    if not options.documents:
         yield read_text(options.file, model.vocabulary, options.errors)
+        return
+    first_line = 1
+    for document in split_documents(_lines(options)):
+        try:
+            yield Corpus.encode(document, model.vocabulary)
+        except DataError as error:
+            raise DataError(f"{options.file}, the document from line {first_line} on: {error}") from error
+        first_line += len(document)
 
 
 def _lines(options: argparse.Namespace) -> Iterator[str]:

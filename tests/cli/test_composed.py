@@ -278,3 +278,12 @@ def test_documents_are_read_afresh(run, folder, options):
         run("evaluate", "rnnlm.fastlm", "ngram.fastlm", "documents.txt", "--documents", "--json", *options)
     )
     assert both["models"][0]["report"]["log_prob"] == pytest.approx(expected.log_prob, rel=1e-6)
+
+
+def test_a_wrong_document_is_named(fail, tmp_path):
+    (tmp_path / "wrong.txt").write_text("the cat\n\nthe </s> dog\n")
+    status, said = fail("evaluate", "rnnlm.fastlm", str(tmp_path / "wrong.txt"), "--documents")
+    assert status == 1
+    assert "wrong.txt, the document from line 3 on: " in said
+    (tmp_path / "wrong.txt").write_text("\n \n")
+    assert "no word in 2 lines" in fail("evaluate", "rnnlm.fastlm", str(tmp_path / "wrong.txt"), "--documents")[1]

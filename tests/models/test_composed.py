@@ -18,6 +18,8 @@ from fastlm.modelfile import ModelContents, read_model, write_model
 from fastlm.models import LanguageModel
 from fastlm.nn.parallel import Workers
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "mixture-version-1.safetensors"
+
 
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> LanguageModel:
@@ -80,7 +82,7 @@ def test_threads_give_the_same_bytes(model: LanguageModel, threads: int, fine_sh
 
 def test_scores_from_any_split(model: LanguageModel) -> None:
     expected = model.token_log_probs(CORPUS)
-    for split in range(0, len(IDS) + 1, 3):
+    for split in (0, 1, 10, 11, 12, 40, len(IDS)):
         first, state = model.score_ids(model.start(), IDS[:split])
         second, end = model.score_ids(state, IDS[split:])
         assert_same(np.concatenate([first, second]), expected)
@@ -231,3 +233,29 @@ def test_files_with_wrong_options(tmp_path: Path, kind: str, option: str, value:
     path = altered(MODELS[kind](), tmp_path / "model", lambda config, arrays: config.update({option: value}))
     with pytest.raises(ModelFileError):
         fastlm.load(path)
+
+
+# The golden file
+
+
+def make_golden_file_of_version_1(path: Path) -> None:
+    """Write the golden file; this was done once, and is not done again."""
+    vocabulary = Vocabulary(["the", "cat"], [1, 4, 3, 2])
+    counts = NGramLM(vocabulary, order=2).fit(Corpus.from_ids([2, 3, 1, 2, 2, 3, 1, 0, 1], vocabulary))
+    adapted = Adapted(fastlm.RNNLM(vocabulary, embedding_dim=2, hidden_size=3), segment_size=2, learning_rate=0.25)
+    Mixture([adapted, counts], [0.25, 0.75]).save(path)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_golden_file_of_version_1(verify: bool) -> None:
+    model = fastlm.load(GOLDEN, verify=verify)
+    adapted, counts = model.models
+    assert (type(model), type(adapted), type(counts)) == (Mixture, Adapted, NGramLM)
+    assert model.weights == (0.25, 0.75)
+    assert (adapted.settings.learning_rate, adapted.settings.segment_size) == (0.25, 2)
+    expected = NGramLM(counts.vocabulary, order=2)
+    expected.fit(Corpus.from_ids([2, 3, 1, 2, 2, 3, 1, 0, 1], counts.vocabulary))
+    text = Corpus.from_ids([2, 3, 2, 0, 1], model.vocabulary)
+    assert counts.token_log_probs(text).tobytes() == expected.token_log_probs(text).tobytes()
+    assert adapted.model.config["hidden_size"] == 3
+    assert model.evaluate(text).perplexity > 1
