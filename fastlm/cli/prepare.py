@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastlm.cli.corpora import described, given_vocabulary
 from fastlm.cli.options import VOCAB_SIZE, add_text_options, check_text_options, whole_number
 from fastlm.cli.output import print_json
+from fastlm.cli.termination import termination
 
 if TYPE_CHECKING:
     from fastlm.text.corpus import Corpus
@@ -60,15 +61,16 @@ def prepare(options: argparse.Namespace) -> None:
         "tokenizer": options.tokenizer or "whitespace",
         "lower_case": options.lower_case,
     }
-    corpus = Corpus.prepare(
-        options.files,
-        options.output,
-        vocabulary=vocabulary,
-        errors=options.errors,
-        workers=options.workers or available_cores(),
-        progress=not options.quiet,
-        **(chosen if vocabulary is None else {}),
-    )
+    with termination():
+        corpus = Corpus.prepare(
+            options.files,
+            options.output,
+            vocabulary=vocabulary,
+            errors=options.errors,
+            workers=options.workers or available_cores(),
+            progress=not options.quiet,
+            **(chosen if vocabulary is None else {}),
+        )
     _report(options, corpus, time.perf_counter() - began)
 
 

@@ -38,4 +38,4 @@ def termination() -> Iterator[None]:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    raise Terminated("terminated")

@@ -203,8 +203,10 @@ class _LogNorms:
         self._counts = np.zeros(MOST_THOUSANDTHS + 1, np.int64)
         self._sum = 0.0
 
-    def add(self, log_norms: NDArray[np.floating[Any]]) -> None:
-        sizes = np.abs(log_norms)
+    def add(self, scores: NDArray[np.floating[Any]], log_probs: NDArray[np.floating[Any]]) -> None:
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            sizes = np.abs(scores - log_probs)
+        check_no_nan(sizes)
         self._sum += float(sizes.sum(dtype=np.float64))
         thousandths = np.minimum(np.ceil(1000 * sizes), MOST_THOUSANDTHS).astype(np.int64)
         self._counts += np.bincount(thousandths, minlength=len(self._counts))
@@ -286,8 +288,9 @@ def evaluate(
         for (positions, block), scored in zip(
             blocks(corpus, num_streams=num_streams, workers=workers), scores, strict=False
         ):
+            check_no_nan(block)
             if log_norms is not None and scored is not None:
-                log_norms.add(scored[1] - block)
+                log_norms.add(scored[1], block)
             tally.add(positions, block)
             shown.update(len(positions))
     return tally.report(
@@ -322,7 +325,6 @@ class Tally:
 
     def report(self, model: Model, num_streams: int, **more: Any) -> Report:
         """Return the figures; `more` are fields of the report that have to do with normalisation."""
-        check_no_nan(self._log_prob)
         corpus = self._corpus
         counts = ("num_tokens", "num_sentences", "num_unknown", "num_empty_lines", "num_skipped", "num_replaced")
         return Report(

@@ -218,6 +218,7 @@ class Mixture(LanguageModel):
             Progress(corpus.num_tokens, "tok", enabled=progress, description="evaluate") as shown,
         ):
             for positions, columns in joint_blocks(self.models, corpus, num_streams=num_streams, workers=workers):
+                check_no_nan(columns)
                 for tally, column in zip(tallies, [*columns, self._mixed(columns)], strict=True):
                     tally.add(positions, column)
                 shown.update(len(positions))

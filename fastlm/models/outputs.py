@@ -55,6 +55,7 @@ USED_BY = {
     "cutoffs": ("class", "adaptive"),
 }
 MAX_SAMPLES = 1_000_000
+MAX_POWER = 10.0  # of a count: higher ones leave the range of numbers
 
 
 def checked_names(options: OutputOptions) -> OutputOptions:
@@ -107,6 +108,11 @@ def _checked(kind: str, options: Mapping[str, Any], vocab_size: int) -> dict[str
             checked[name] = real_number(name, options[name])
             if checked[name] < 0:
                 raise ValueError(f"{name} is {options[name]}, expected at least 0")
+    if checked.get("noise_power", 0) > MAX_POWER:
+        raise ValueError(
+            f"noise_power is {options['noise_power']}, expected at most {MAX_POWER:g}; 1 draws words as often as the "
+            "text has them, 0 all alike"
+        )
     if "num_classes" in options:
         checked["num_classes"] = whole_number("num_classes", options["num_classes"], minimum=2)
     if "cutoffs" in options:

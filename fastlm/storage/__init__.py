@@ -10,6 +10,7 @@ from fastlm.storage.files import (
     read_blocks,
     remove_temporaries,
 )
+from fastlm.storage.mapping import check_unchanged
 
 __all__ = [
     "Source",
@@ -17,6 +18,7 @@ __all__ = [
     "TensorRun",
     "TensorWriter",
     "atomic_write",
+    "check_unchanged",
     "check_writable",
     "is_compressed",
     "is_container",

@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastlm.errors import FileError, ModelFileError
+from fastlm.errors import ModelFileError
 from fastlm.storage.files import Source, atomic_write, system_failures
 from fastlm.storage.header import Entry, build_header, checksum, is_header, joined_checksum, parse_header, stored_dtype
+from fastlm.storage.mapping import map_file
 
 __all__ = ["TensorFile", "TensorRun", "TensorWriter", "is_container", "read_tensors", "write_tensors"]
 
@@ -311,7 +311,8 @@ def read_tensors(path: Source, *, verify: bool = True) -> TensorFile:
     Parameters
     ----------
     path : str or path-like
-        The file. It must not be changed in place while it is open; `atomic_write` replaces it, which is safe.
+        The file. It must not be changed in place while it is open (see `fastlm.storage.mapping`); `atomic_write`
+        replaces it, which is safe.
     verify : bool, default True
         Read all of the file once and check it against its checksums. Without, only the header and the lengths are
         checked, no tensor is read until it is used, and plain safetensors files of other software are accepted.
@@ -329,27 +330,17 @@ def read_tensors(path: Source, *, verify: bool = True) -> TensorFile:
         If it is not a whole, unaltered container.
     """
     name = os.fspath(path)
-    data = _memory_map(path)
+    data = map_file(path)
     with _damage(name):
         header = parse_header(data)
         tensors = {key: _view(data, header.size, entry) for key, entry in header.entries.items()}
+        for key, digits in (header.checksums or {}).items():
+            entry = header.entries[key]
+            data.checksums[header.size + entry.begin, header.size + entry.end] = digits
     file = TensorFile(name, header.metadata, tensors, header.checksums)
     if verify:
         file.verify()
     return file
-
-
-def _memory_map(path: Source) -> mmap.mmap:
-    with system_failures("read", path), Path(path).open("rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise FileError(f"cannot read {os.fspath(path)!r}: it is not a regular file; copy its contents into one")
-        if status.st_size < 8:
-            raise ModelFileError(
-                f"cannot use {os.fspath(path)!r}: it has {status.st_size} bytes, too few for a model or corpus; "
-                "it is cut off or something else"
-            )
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _view(data: mmap.mmap, header_size: int, entry: Entry) -> NDArray[Any]:

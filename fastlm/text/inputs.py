@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from fastlm.errors import FileError
 from fastlm.storage import Source, is_compressed, read_blocks
@@ -93,8 +93,13 @@ def _matching(name: str) -> list[str]:
 
 def _below(folder: str) -> list[str]:
     """List the files in a folder and the folders in it."""
+
+    def fail(error: OSError) -> NoReturn:
+        with system_failures("read", error.filename):
+            raise error
+
     found = []
-    for where, folders, files in os.walk(folder):
+    for where, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [inner for inner in folders if not inner.startswith(".")]
         found += [str(Path(where, file)) for file in files if not file.startswith(".")]
     return sorted(found)

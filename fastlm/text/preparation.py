@@ -63,6 +63,12 @@ class Preparation:
 
     def run(self, choose: Callable[[PackedWords, str], Vocabulary]) -> None:
         """Write the corpus; `choose` makes the vocabulary of all words of the text, whose name it is told."""
+        try:
+            self._run(choose)
+        finally:
+            self.unfinished.release()
+
+    def _run(self, choose: Callable[[PackedWords, str], Vocabulary]) -> None:
         say = announce if self.progress else logger.info
         parts = self.unfinished.open(self.inputs, self.tokenizer, self._cut, say)
         worked = [self.unfinished.part(number) for number in range(len(parts))]
@@ -144,7 +150,7 @@ class Preparation:
         except BaseException as error:
             if self.is_stream or not any(self.unfinished.folder.glob("*.words")):
                 self.unfinished.clear()
-            elif isinstance(error, FastLMError | KeyboardInterrupt):
+            elif isinstance(error, FastLMError) or not isinstance(error, Exception):  # Ctrl-C and the like
                 reason = str(error) or "interrupted"
                 error.args = (
                     f"{reason}; what is counted is kept for the next run, in {str(self.unfinished.folder)!r}",

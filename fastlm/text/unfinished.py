@@ -1,5 +1,6 @@
 """The folder beside a corpus in which its preparation lies until it is finished, so that a restart can go on."""
 
+import errno
 import hashlib
 import json
 import secrets
@@ -11,6 +12,7 @@ from typing import Any
 from fastlm.errors import FileError
 from fastlm.storage import Source, atomic_write
 from fastlm.storage.files import system_failures
+from fastlm.storage.locks import Lock
 from fastlm.text.inputs import Input, Part, Piece
 from fastlm.text.parts import WorkedPart
 from fastlm.text.tokenizer import Tokenizer
@@ -39,8 +41,10 @@ class Unfinished:
     """
 
     def __init__(self, path: Source) -> None:
+        self.path = path
         target = Path(path).resolve()
         self.folder = target.with_name(f"{target.name}.unfinished")
+        self._lock: Lock | None = None
 
     def part(self, number: int) -> WorkedPart:
         """Return the place of a part's files."""
@@ -72,6 +76,7 @@ class Unfinished:
         """
         fingerprint = _fingerprint(inputs, tokenizer)
         if self.folder.exists():
+            self._take()
             plan = self._read_plan()
             if plan is not None and plan["fingerprint"] == fingerprint:
                 return [[Piece(inputs[i].path, begin, end) for i, begin, end in part] for part in plan["parts"]]
@@ -81,6 +86,7 @@ class Unfinished:
         parts = cut()
         with system_failures("create", self.folder):
             self.folder.mkdir()
+        self._take()
         places = {item.path: number for number, item in enumerate(inputs)}
         numbered = [[(places[piece.path], piece.begin, piece.end) for piece in part] for part in parts]
         plan = {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "parts": numbered}
@@ -88,16 +94,32 @@ class Unfinished:
             file.write(json.dumps(plan).encode())
         return parts
 
+    def release(self) -> None:
+        """Let other processes use the folder."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _take(self) -> None:
+        self.release()
+        self._lock = Lock(
+            self.folder, f"another process is preparing {str(self.path)!r}; wait for its end, or give another name"
+        )
+
     def _read_plan(self) -> dict[str, Any] | None:
         """Return the plan that is there; None if a run was stopped before it had one, or while it removed all."""
         try:
-            plan: dict[str, Any] = json.loads((self.folder / PLAN).read_bytes())
+            with system_failures("read", self.folder / PLAN):
+                text = (self.folder / PLAN).read_bytes()
+            plan: dict[str, Any] = json.loads(text)
             if plan["format"] == FORMAT and plan["version"] == VERSION:
                 return plan
-        except FileNotFoundError:
-            if all(path.suffix in (".tmp", ".numbers", ".words") for path in self.folder.iterdir()):
-                return None
-        except (OSError, ValueError, LookupError, TypeError):
+        except FileError as error:
+            if error.errno == errno.ENOENT:
+                if all(path.suffix in (".tmp", ".numbers", ".words") for path in self.folder.iterdir()):
+                    return None
+            elif error.errno != errno.ENOTDIR:
+                raise
+        except (ValueError, LookupError, TypeError):
             pass
         raise FileError(
             f"cannot use {str(self.folder)!r} for what is unfinished: it is there already, and was not left by this "
@@ -110,6 +132,7 @@ class Unfinished:
             return
         with system_failures("remove", self.folder):
             shutil.rmtree(self.folder)
+        self.release()
 
 
 def _fingerprint(inputs: Sequence[Input], tokenizer: Tokenizer) -> str:

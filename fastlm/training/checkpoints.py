@@ -19,12 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from fastlm.errors import FastLMError, FileError, ModelFileError
 from fastlm.nn.parameters import FloatArray
 from fastlm.storage import Source, check_writable, read_tensors, write_tensors
 from fastlm.storage.files import system_failures
+from fastlm.storage.locks import Lock
 
 __all__ = ["Checkpoint", "Checkpoints", "check_directory"]
 
@@ -122,13 +123,17 @@ class Checkpoints:
         self._resume = resume
         self.number = 0
         self._best_files: dict[int, str | None] = {}  # of the checkpoints that are kept
-        self._lock: BinaryIO | None = None
+        self._lock: Lock | None = None
         self._saved_at = monotonic()
 
     def __enter__(self) -> Self:
         if self.folder is not None:
             check_directory(self.folder, resume=self._resume)
-            self._lock = _lock(self.folder)
+            self._lock = Lock(
+                self.folder / ".lock",
+                f"another run is using {os.fspath(self.folder)!r} for its checkpoints; wait for its end, or give a new "
+                "directory",
+            )
             for temporary in self.folder.glob(".fastlm-*.tmp"):  # of a process that was killed
                 with system_failures("remove", temporary):
                     temporary.unlink(missing_ok=True)
@@ -136,7 +141,7 @@ class Checkpoints:
 
     def __exit__(self, *exception: object) -> None:
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
 
     @property
     def are_due(self) -> bool:
@@ -226,31 +231,10 @@ def _read(folder: Path, number: int) -> Checkpoint:
             f"{FORMAT!r}, version {VERSION!r}"
         )
     try:
-        run, state = (json.loads(file.metadata[name]) for name in ("run", "state"))
+        run, state = (dict(json.loads(file.metadata[name])) for name in ("run", "state"))
         best = state["best"] and folder / state["best"]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"cannot use {os.fspath(path)!r}: its {error} is not that of a checkpoint") from error
     if best:
         read_tensors(best)  # verified: the run could not end without it
     return Checkpoint(run, state, file.tensors)
-
-
-def _lock(folder: Path) -> BinaryIO | None:
-    """Make sure that no other process uses the folder, as long as the file is open; the system opens it for a kill."""
-    if os.name != "posix":
-        return None
-    import fcntl
-
-    with system_failures("write", folder / ".lock"):
-        file = (folder / ".lock").open("wb")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise FileError(
-                f"another run is using {os.fspath(folder)!r} for its checkpoints; wait for its end, or give a new "
-                "directory"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-    return file

@@ -69,6 +69,9 @@ class Epoch:
         Share of the training text that was read; below 1 where a time limit has cut the epoch.
     valid_tokens : int or None
         Tokens, from the beginning of the validation text, that `valid_loss` is of; None: all there are.
+    estimated : bool
+        Whether `train_loss` is an estimate, of an output layer that learns from samples; otherwise it is exactly
+        normalised, as `valid_loss` always is.
     """
 
     epoch: int
@@ -81,6 +84,7 @@ class Epoch:
     best: bool
     part: float = 1.0
     valid_tokens: int | None = None
+    estimated: bool = False
 
     @property
     def train_perplexity(self) -> float:
@@ -101,9 +105,10 @@ class Epoch:
         mark = " (best)" if self.best and valid else ""
         if valid and self.valid_tokens is not None:
             valid += f" on the first {self.valid_tokens:,} tokens"
+        estimated = "about " if self.estimated else ""
         part = "" if self.part == 1.0 else f" ({100 * self.part:.1f} % of it)"
         return (
-            f"epoch {self.epoch}{part}: training perplexity {self.train_perplexity:.2f}{valid}{mark}, "
+            f"epoch {self.epoch}{part}: training perplexity {estimated}{self.train_perplexity:.2f}{valid}{mark}, "
             f"learning rate {self.learning_rate:.2g}, {self.tokens_per_second:,.0f} tokens/s, {self.seconds:.1f} s"
         )
 

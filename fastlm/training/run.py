@@ -13,7 +13,7 @@ from fastlm.errors import FastLMError, FileError, ModelFileError
 from fastlm.inference.evaluation import Report, evaluate, perplexity
 from fastlm.nn.parallel import Workers
 from fastlm.progress import Progress, announce
-from fastlm.storage import remove_temporaries
+from fastlm.storage import check_unchanged, remove_temporaries
 from fastlm.text.corpus import Corpus
 from fastlm.training.best import Best
 from fastlm.training.checkpoints import Checkpoint, Checkpoints
@@ -154,7 +154,7 @@ class Run:
     def _batches(self) -> Iterator[Any]:
         """Yield the batches of the epoch that have not been done."""
         trainer, place = self.trainer, self.place
-        return self.model.training_batches(
+        batches = self.model.training_batches(
             self.train,
             batch_size=trainer.batch_size,
             bptt_len=trainer.bptt_len,
@@ -162,6 +162,12 @@ class Run:
             start=place.batch,
             random_bptt_len=trainer.random_bptt_len,
         )
+        while True:
+            check_unchanged(self.train.ids)
+            try:
+                yield next(batches)
+            except StopIteration:
+                return
 
     def _num_batches(self) -> int:
         trainer = self.trainer
@@ -215,6 +221,7 @@ class Run:
             best=best,
             part=place.num_tokens / self.train.num_tokens,
             valid_tokens=self.trainer.valid_tokens if self._validates_on_part else None,
+            estimated=self.model.self_normalised,
         )
         if best:
             with self.limit.measuring("saving"):
@@ -227,6 +234,7 @@ class Run:
         self.learner.check_parameters(self.place.epoch)
         if self.valid_part is None:
             return None
+        check_unchanged(self.valid_part.ids)
         loss = math.nan
         try:
             with self.signals.at_once(), self.limit.measuring("validation"):

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +55,32 @@ def refuse(capsys):
         return errors
 
     return run_command
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("parts_before", [0, 2])
+def test_sigterm_says_what_is_kept_and_143(run, text, tmp_path, monkeypatch, parts_before):
+    from fastlm.text import preparation
+
+    counted, count_part = [], preparation.count_part
+
+    def terminate(worked, *arguments):
+        if len(counted) == parts_before:
+            signal.raise_signal(signal.SIGTERM)
+        count_part(worked, *arguments)
+        counted.append(worked)
+
+    monkeypatch.setattr(preparation, "count_part", terminate)
+    monkeypatch.setattr(preparation, "FAST_PARTS", (20, 500))
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        status, output, errors = run("prepare", text, "-o", str(tmp_path / "c"), "--quiet", "--workers", "1")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (status, output, len(counted)) == (143, "", parts_before)
+    kept = f"; what is counted is kept for the next run, in '{tmp_path / 'c.unfinished'}'" if parts_before else ""
+    assert errors == f"fastlm: terminated{kept}\n"
+    assert (tmp_path / "c.unfinished").exists() == bool(parts_before)
 
 
 def test_a_corpus_is_made_and_described(run, text, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastlm
-from fastlm import Corpus, ModelFileError, Trainer, Vocabulary
+from fastlm import Corpus, FastLMError, ModelFileError, Trainer, Vocabulary
 from fastlm.modelfile import read_model, write_model
 from fastlm.models import NNLM, RNNLM, NeuralModel
 from fastlm.models.outputs import USED_BY, OutputOptions
@@ -47,6 +47,11 @@ def make(request: pytest.FixtureRequest) -> Make:
         return RNNLM(vocabulary, **chosen)
 
     return make_model
+
+
+def test_epochs_say_what_is_an_estimate(make: Make, output: str) -> None:
+    (epoch,) = Trainer(make(output)).fit(CORPUS, CORPUS, epochs=1).epochs
+    assert epoch.estimated == (output in ("sampled", "nce"))
 
 
 def train(model: NeuralModel, epochs: int = 60, **options: Any) -> NeuralModel:
@@ -122,6 +127,15 @@ def test_scores_differ_from_probabilities_by_log_z(make: Make, output: str) -> N
     assert "|log Z|" not in str(quick)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_parameters_that_are_not_finite_are_named(make: Make, output: str, value: float) -> None:
+    model = make(output)
+    model.parameters["output.head.bias" if output == "adaptive" else "output.bias"][:] = value
+    with pytest.raises(FastLMError, match="its parameters are not finite"):
+        model.evaluate(CORPUS)
+
+
 @pytest.mark.parametrize("output", ["softmax", "class", "adaptive"])
 def test_what_is_normalised_anyway_has_no_other_scores(make: Make, output: str) -> None:
     model = make(output)
@@ -190,6 +204,7 @@ def test_every_option_says_who_uses_it() -> None:
         ({"output": "sampled", "num_samples": 10**9}, "num_samples must be at most 1,000,000"),
         ({"output": "nce", "noise_power": -0.5}, "noise_power is -0.5, expected at least 0"),
         ({"output": "nce", "noise_power": float("nan")}, "noise_power must be a finite number"),
+        ({"output": "sampled", "noise_power": 500}, "noise_power is 500, expected at most 10"),
         ({"output": "sampled", "self_normalising": "yes"}, "self_normalising must be a finite number"),
         ({"output": "class", "num_classes": 1}, "num_classes must be a whole number of at least 2"),
         ({"output": "class", "num_classes": 3, "cutoffs": [2]}, "num_classes and cutoffs"),

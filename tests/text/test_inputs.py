@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,19 @@ def test_what_is_not_there(folder: Path, name: str, problem: str) -> None:
     with pytest.raises(FileError, match=problem) as failure:
         found(folder, "a.txt", name)
     assert str(folder / name) in str(failure.value)
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:
+        if Path(path).name == "c":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(FileError, match=r"cannot read '.*/c': Permission denied; check the permissions"):
+        found(folder, "")
 
 
 def test_wrong_arguments() -> None:

@@ -266,6 +266,35 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, text: Path) -> 
     assert sorted(path.name for path in folder.iterdir()) == ["diary.txt", "plan.json"]
 
 
+def test_a_folder_that_cannot_be_read_is_not_taken_for_somebody_elses(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.unfinished").mkdir()
+
+    def closed(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(FileError, match=r"cannot read '.*plan\.json': Permission denied; check the permissions"):
+        Corpus.prepare(text, tmp_path / "c")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks")
+def test_only_one_process_prepares_a_corpus(tmp_path: Path, text: Path, watch: Callable[..., Stop]) -> None:
+    problems = []
+
+    def prepare_too() -> None:
+        with pytest.raises(FileError) as failure:
+            Corpus.prepare(text, tmp_path / "c")
+        problems.append(str(failure.value))
+
+    watch(2, prepare_too)
+    Corpus.prepare(text, tmp_path / "c")
+    assert problems == [f"another process is preparing '{tmp_path / 'c'}'; wait for its end, or give another name"]
+    assert left_behind(tmp_path) == []
+    Corpus.prepare(text, tmp_path / "c")
+
+
 @pytest.mark.parametrize("name", [".fastlm-0123.tmp", "000001.words"])
 def test_a_run_that_was_killed_before_its_plan_or_after_its_end(tmp_path: Path, text: Path, name: str) -> None:
     (tmp_path / "c.unfinished").mkdir()

@@ -163,6 +163,7 @@ def test_where_none_is_whole_nothing_begins(tmp_path: Path) -> None:
         ({"format": "fastlm-model"}, "has the format 'fastlm-model'"),
         ({"version": "2"}, "version '2'; expected 'fastlm-checkpoint', version '1'"),
         ({"run": "{"}, "is not that of a checkpoint"),
+        ({"run": "[1]"}, "is not that of a checkpoint"),
         ({"state": "[]"}, "is not that of a checkpoint"),
         ({"state": "{}"}, "is not that of a checkpoint"),
     ],

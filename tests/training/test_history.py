@@ -51,6 +51,10 @@ def test_an_epoch_that_was_cut_and_validated_on_a_part_says_so() -> None:
     assert "first" not in str(dataclasses.replace(make_epoch(3, None), valid_tokens=5000))
 
 
+def test_a_training_loss_that_is_estimated_says_so() -> None:
+    assert "training perplexity about 148.41, validation" in str(dataclasses.replace(make_epoch(3), estimated=True))
+
+
 def test_the_best_epoch_is_the_last_that_was_best() -> None:
     history = History()
     assert history.best is None

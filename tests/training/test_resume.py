@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 import fastlm
 from fastlm import Corpus, FileError, Trainer, Vocabulary
 from fastlm.models import NNLM, RNNLM, NeuralModel
+from fastlm.nn.outputs import OUTPUTS
 from fastlm.storage import read_tensors
 from fastlm.training.checkpoints import Checkpoints
 from fastlm.training.history import Epoch, History, Step
 
-VOCABULARY = Vocabulary([f"w{i}" for i in range(10)])
+VOCABULARY = Vocabulary([f"w{i}" for i in range(10)], [20, *range(50, 39, -1)])
 IDS = np.random.default_rng(1).integers(1, 12, 500)
 TRAIN, VALID = Corpus.from_ids(IDS[:400], VOCABULARY), Corpus.from_ids(IDS[400:], VOCABULARY)
 KINDS: dict[str, tuple[type[NeuralModel], dict[str, Any]]] = {
@@ -51,12 +52,13 @@ class Job:
     def __init__(self, folder: Path, kind: str = "rnnlm", context: str = "continuous", **options: Any) -> None:
         self.folder = folder
         self.kind, self.context, self.options = kind, context, options
+        self.layer = {"output": options.pop("output", "softmax")}
         self.output, self.log, self.checkpoints = (folder / name for name in ("model", "log", "checkpoints"))
 
     def start(self, kill_at: int | None = None, *, resume: bool = False, **options: Any) -> History:
         """Train; be killed after a step, counted over all that this start does, or at its end."""
         model_class, sizes = KINDS[self.kind]
-        model = model_class(VOCABULARY, embedding_dim=3, hidden_size=5, dropout=0.4, context=self.context)
+        model = model_class(VOCABULARY, embedding_dim=3, hidden_size=5, dropout=0.4, context=self.context, **self.layer)
         left = [kill_at]
 
         def kill(event: Step | Epoch) -> None:
@@ -233,6 +235,23 @@ def test_the_output_is_the_best_of_the_checkpoint(tmp_path: Path) -> None:
     assert job.output.read_bytes() == best
 
 
+@pytest.mark.parametrize("optimizer", RECIPES)
+@pytest.mark.parametrize("output", sorted(OUTPUTS.keys() - {"softmax"}))
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_output_layer_goes_on_with_every_optimizer(
+    tmp_path: Path, kind: str, output: str, optimizer: str
+) -> None:
+    results = []
+    for name, kills in (("whole", []), ("killed", [5, 17])):
+        (tmp_path / name).mkdir()
+        job = Job(tmp_path / name, kind, output=output, optimizer=optimizer, **RECIPES[optimizer])
+        for kill_at in kills:
+            job.start(kill_at, resume=True)
+        job.start(resume=True, checkpoint_every=1000)
+        results.append(job.result())
+    assert results[0] == results[1]
+
+
 # What must be the same
 
 
@@ -301,6 +320,35 @@ def test_resume_needs_a_directory() -> None:
 
 
 # What goes wrong meanwhile
+
+
+@pytest.mark.parametrize("which", ["train", "valid"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_corpus_that_is_changed_while_it_is_read(tmp_path: Path, kind: str, which: str) -> None:
+    for name, corpus in (("train", TRAIN), ("valid", VALID)):
+        corpus.save(tmp_path / name)
+    contents = (tmp_path / which).read_bytes()
+    model_class, sizes = KINDS[kind]
+
+    def run(resume: bool, cut_at: int | None) -> bytes:
+        def cut(event: Step | Epoch) -> None:
+            if isinstance(event, Step) and event.step == cut_at:
+                (tmp_path / which).write_bytes(contents[:-300])
+
+        model = model_class(VOCABULARY, embedding_dim=3, hidden_size=5, dropout=0.4)
+        output, checkpoints = tmp_path / f"model{cut_at}", tmp_path / f"checkpoints{resume or cut_at}"
+        trainer = Trainer(
+            model, callback=cut, output=output, checkpoint=checkpoints, checkpoint_every=0, resume=resume, **sizes
+        )
+        trainer.fit(Corpus.open(tmp_path / "train"), Corpus.open(tmp_path / "valid"), epochs=2)
+        return output.read_bytes()
+
+    whole = run(False, None)
+    with pytest.raises(FileError, match=rf"{which}' was changed while.*resume goes on from the checkpoint in"):
+        run(False, 20)
+    (tmp_path / which).write_bytes(contents)
+    (tmp_path / "checkpoints20").rename(tmp_path / "checkpointsTrue")
+    assert run(True, 0) == whole
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_nothing(

@@ -32,7 +32,7 @@ class ClassSoftmax(OutputLayer):
     counts : (V,) int array
         Frequencies of the words.
     num_classes : int, optional
-        At most so many classes; None takes the number that costs least.
+        At most so many classes; None takes the square root of V, which costs about as little as any number.
     cutoffs : sequence of int, optional
         Where the second, third ... class begins in the list of words by frequency; in place of `num_classes`.
     """
