@@ -1,7 +1,8 @@
 """Measure the n-gram model: against KenLM's own scores, on the Penn Treebank, on 20 million words, and what it misses.
 
 Parts: kenlm (the same scores as KenLM, from the same text and from its ARPA files), ptb (perplexity, speed, memory),
-docs (a corpus of 20 million words), unseen (an n-gram that was never seen, by counts and by networks). One thread.
+docs (a corpus of 20 million words), mixture (networks and the 5-gram together, with dynamic evaluation and cache),
+unseen (an n-gram that was never seen, by counts and by networks). One thread.
 A part whose files are not in the folder named by --data is left out, and says so.
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from mixtures import TUNED_TOKENS, measure_mixture
 from speed import peak_megabytes
 
 import fastlm
@@ -35,7 +37,7 @@ NUM_NEIGHBOURS = 6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which (default: all): {', '.join(PARTS)}")
-    parser.add_argument("--nnlm", type=Path, help="a model of bench quality, for the part unseen")
+    parser.add_argument("--nnlm", type=Path, help="a model of bench quality, for the parts mixture and unseen")
     parser.add_argument("--rnnlm", type=Path, help="another one")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the bench calls itself: TRAIN,VALID,ORDER,SIZE
 
@@ -165,6 +167,23 @@ def measure(train: str, valid: str, order: int, max_size: int | None) -> dict[st
     }
 
 
+# Together with networks
+
+
+def show_mixtures(options: argparse.Namespace, scratch: Path) -> None:
+    train, valid = (unpacked(options, scratch, f"ptb.{part}.txt") for part in ("train", "valid"))
+    paths = [path for path in (options.rnnlm, options.nnlm) if path is not None]
+    if not paths:
+        print("left out: name the model file of a network by --rnnlm or --nnlm (bench quality trains them)")
+        return
+    print(f"Weights and settings are tuned on the first {TUNED_TOKENS:,} tokens of the validation text.\n")
+    columns = ["model", "adapting by", "perplexity", "mixed with the 5-gram (weight of the network)"]
+    print_row([*columns, "tokens a CPU second, both", "settings"], head=True)
+    for path in paths:
+        for row in measure_mixture(path, train, valid):
+            print_row(row)
+
+
 # What was never seen
 
 
@@ -177,6 +196,9 @@ def show_unseen(options: argparse.Namespace, scratch: Path) -> None:
         "5-gram, maximum likelihood": fastlm.NGramLM(vocabulary, order=5, smoothing="none").fit(corpus),
         "5-gram, Kneser-Ney": fastlm.NGramLM(vocabulary, order=5).fit(corpus),
     } | networks
+    for name, network in networks.items():
+        kneser_ney = models["5-gram, Kneser-Ney"]
+        models[f"half {name}, half Kneser-Ney"] = fastlm.Mixture([network, kneser_ney])
     context, word = UNSEEN
     last = context.split()[-1]
     ids = corpus.ids.astype(np.int64)
@@ -224,5 +246,6 @@ PARTS: dict[str, Part] = {
     "kenlm": compare_with_kenlm,
     "ptb": measure_ptb,
     "docs": measure_docs,
+    "mixture": show_mixtures,
     "unseen": show_unseen,
 }

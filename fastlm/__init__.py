@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastlm.errors import DataError, FastLMError, FileError, ModelFileError, TrainingError
-    from fastlm.models import NNLM, RNNLM, LanguageModel, NGramLM, load
+    from fastlm.models import NNLM, RNNLM, Adapted, LanguageModel, Mixture, NGramLM, load
     from fastlm.text.corpus import Corpus
     from fastlm.text.tokenizer import Tokenizer
     from fastlm.text.vocabulary import Vocabulary
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "NNLM": "fastlm.models",
     "RNNLM": "fastlm.models",
+    "Adapted": "fastlm.models",
     "Corpus": "fastlm.text.corpus",
     "DataError": "fastlm.errors",
     "FastLMError": "fastlm.errors",
     "FileError": "fastlm.errors",
     "LanguageModel": "fastlm.models",
+    "Mixture": "fastlm.models",
     "ModelFileError": "fastlm.errors",
     "NGramLM": "fastlm.models",
     "Tokenizer": "fastlm.text.tokenizer",
@@ -36,11 +38,13 @@ _HOMES = {
 __all__ = [
     "NNLM",
     "RNNLM",
+    "Adapted",
     "Corpus",
     "DataError",
     "FastLMError",
     "FileError",
     "LanguageModel",
+    "Mixture",
     "ModelFileError",
     "NGramLM",
     "Tokenizer",

@@ -19,7 +19,7 @@ MAX_LINES = 400
 COMPILED = frozenset({"kernels", "scan"})
 ARROWS = {
     "training": {"models", "inference", "nn", "text", "storage", "progress"},
-    "models": {"nn", "text", "modelfile", "inference"},
+    "models": {"nn", "text", "modelfile", "inference", "progress"},
     "inference": {"nn", "text", "progress"},
     "modelfile": {"text", "storage"},
     "nn": COMPILED,
@@ -33,8 +33,11 @@ ARROWS = {
 }
 ARROWS["cli"] = set(ARROWS) - COMPILED
 USE_COMPILED = {  # beside nn and text
+    "fastlm.models.adaptation",
+    "fastlm.models.neural_cache",
     "fastlm.models.ngram",
     "fastlm.models.ngram_arpa",
+    "fastlm.models.mixture",
     "fastlm.models.ngram_estimation",
     "fastlm.models.frozen",
 }

@@ -20,6 +20,8 @@ class TinyModel:
 
     architecture = "tiny"
     self_normalised = False
+    adapts = False
+    context_length = 2
 
     def __init__(self, context="sentence", *, words=WORDS, tokenizer="whitespace", seed=0):
         random = np.random.default_rng(seed)

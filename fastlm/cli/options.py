@@ -23,6 +23,7 @@ __all__ = [
     "share",
     "text",
     "tokenizer",
+    "weights",
     "whole_number",
 ]
 
@@ -159,6 +160,14 @@ def share(value: str) -> float:
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0 and below 1, got {value!r}")
     return number
+
+
+def weights(value: str) -> list[float]:
+    """Convert numbers of at least 0, with commas between, that sum to 1."""
+    numbers = [_float(number) for number in value.split(",")]
+    if not all(number >= 0 for number in numbers) or not abs(sum(numbers) - 1) < 1e-6:
+        raise argparse.ArgumentTypeError(f"expected numbers that sum to 1, like 0.7,0.3, got {value!r}")
+    return numbers
 
 
 def duration(value: str) -> float:

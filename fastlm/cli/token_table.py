@@ -31,7 +31,12 @@ def write_table(options: argparse.Namespace, model: "LanguageModel") -> None:
     from fastlm.storage import atomic_write
 
     batches = measure_batches(
-        model, options.file, distribution=options.distribution, errors=options.errors, threads=options.threads
+        model,
+        options.file,
+        distribution=options.distribution,
+        errors=options.errors,
+        threads=options.threads,
+        documents=options.documents,
     )
     write = _write_parquet if options.table.endswith(".parquet") else _write_lines
     if options.table == "-":

@@ -1,14 +1,15 @@
-"""The verbs that use a trained model: evaluate, score, predict, generate, similar, info."""
+"""The verbs that use a trained model: score, predict, generate, similar, info."""
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastlm.cli.corpora import described, read_text
-from fastlm.cli.options import add_errors, fraction, non_negative_float, text, whole_number
+from fastlm.cli.adaptation import add_reading_options, load_models
+from fastlm.cli.corpora import described
+from fastlm.cli.options import fraction, non_negative_float, text, whole_number
 from fastlm.cli.output import print_json, print_table
 from fastlm.cli.token_table import check_table, write_table
 
@@ -32,7 +33,6 @@ the distribution before it the entropy (nats) and the rank of the token in it (1
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verbs of this module to the command line."""
-    _add_evaluate(verbs)
     _add_score(verbs)
     _add_predict(verbs)
     _add_generate(verbs)
@@ -57,29 +57,6 @@ def _add_verb(
     return parser
 
 
-def _add_text_file(parser: argparse.ArgumentParser, **options: Any) -> None:
-    parser.add_argument("file", metavar="FILE", **options)
-    add_errors(parser)
-
-
-def _add_evaluate(verbs: Verbs) -> None:
-    parser = _add_verb(verbs, "evaluate", evaluate, "measure how well a model predicts a text: perplexity")
-    _add_text_file(parser, help="the text: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus")
-    parser.add_argument(
-        "--num-streams",
-        metavar="N",
-        type=whole_number(1),
-        default=16,
-        help="parts of the text read side by side in continuous context; 1 gives the published kind of figure (16)",
-    )
-    parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
-    parser.add_argument(
-        "--unnormalised",
-        action="store_true",
-        help="take the scores of a model with output sampled or nce as they are: quick, but not quite probabilities",
-    )
-
-
 def _add_score(verbs: Verbs) -> None:
     parser = _add_verb(
         verbs,
@@ -89,7 +66,8 @@ def _add_score(verbs: Verbs) -> None:
         epilog=SCORE_COLUMNS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_text_file(parser, nargs="?", default="-", help="the text; standard input if left out")
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the text; standard input if left out")
+    add_reading_options(parser)
     parser.add_argument("--per-word", action="store_true", help="give the log-probability of every word")
     parser.add_argument("--unbuffered", action="store_true", help="answer each line at once; slower")
     parser.add_argument(
@@ -141,26 +119,7 @@ def _add_similar(verbs: Verbs) -> None:
 
 
 def _load(options: argparse.Namespace) -> "LanguageModel":
-    import fastlm
-
-    return fastlm.load(options.model, verify=options.verify)
-
-
-def evaluate(options: argparse.Namespace) -> None:
-    """Print the perplexity report of a text."""
-    model = _load(options)
-    corpus = read_text(options.file, model.vocabulary, options.errors)
-    report = model.evaluate(
-        corpus,
-        num_streams=options.num_streams,
-        threads=options.threads,
-        progress=True,
-        normalised=not options.unnormalised,
-    )
-    if options.json:
-        print_json(report.to_dict())
-    else:
-        print(report)
+    return load_models([options.model], options)[0]
 
 
 def score(options: argparse.Namespace) -> None:
@@ -176,7 +135,13 @@ def score(options: argparse.Namespace) -> None:
         return
     at_once = options.unbuffered or (options.file == "-" and sys.stdin is not None and sys.stdin.isatty())
     lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
-    scores = score_lines(model, lines, batch_tokens=1 if at_once else BATCH_TOKENS, threads=options.threads)
+    scores = score_lines(
+        model,
+        lines,
+        batch_tokens=1 if at_once else BATCH_TOKENS,
+        threads=options.threads,
+        documents=options.documents,
+    )
     for number, line in enumerate(scores, start=1):
         if options.json:
             print_json(_score_object(number, line, options.per_word))
@@ -264,12 +229,23 @@ def info(options: argparse.Namespace) -> None:
         return
     rows = [(name.replace("_", " "), _cell(value)) for name, value in facts.items() if not isinstance(value, dict)]
     for group in ("tokenizer", "config", "info"):
-        rows += [(f"{group}: {name}", _cell(value)) for name, value in facts.get(group, {}).items()]
+        rows += _rows(group, facts.get(group, {}))
     rows += [
         (f"parameters: {name}", f"{' x '.join(map(str, array['shape']))} {array['dtype']}")
         for name, array in facts.get("parameters", {}).items()
     ]
     print_table(rows)
+
+
+def _rows(group: str, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give a row for each fact; those of models that a model is made of stand below it."""
+    for name, value in facts.items():
+        if name != "models":
+            yield f"{group}: {name}", _cell(value)
+            continue
+        for number, part in enumerate(value):
+            yield f"{group}: model{number}", part["architecture"]
+            yield from _rows(f"{group}: model{number}", part["config"])
 
 
 def _facts(model: "LanguageModel", options: argparse.Namespace) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fastlm.inference.interface import Model
 from fastlm.progress import Progress
 from fastlm.text.corpus import Corpus
 
-__all__ = ["Report", "check_no_nan", "evaluate", "perplexity"]
+__all__ = ["Report", "Tally", "check_no_nan", "evaluate", "fitting_streams", "perplexity"]
 
 MOST_THOUSANDTHS = 50_000  # of |log Z|, that are told apart
 SHORTEST_STREAM = 128  # tokens; a stream begins without history, so that shorter ones would cost perplexity
@@ -242,7 +242,8 @@ def evaluate(
     num_streams
         How many parts of the text are read side by side; more are faster. In continuous context every part
         begins without history, which costs a little perplexity, and 1 gives the published kind of figure.
-        A short text is read in fewer. In sentence context the result does not depend on it.
+        A short text is read in fewer, and always in one by a model that adapts to it. In sentence context the
+        result does not depend on it.
     workers
         Threads that share the work (`fastlm.nn.parallel.Workers`).
     progress
@@ -273,15 +274,13 @@ def evaluate(
     >>> report.num_tokens, report.num_sentences, report.num_unknown, report.perplexity > 1
     (10, 2, 1, True)
     """
-    check_vocabulary(corpus, model.vocabulary)
-    num_streams = _fitting_streams(whole_number("num_streams", num_streams, minimum=1), model.context, corpus)
+    num_streams = fitting_streams(model, corpus, num_streams)
     if not normalised and not model.self_normalised:
         raise ValueError(
             "the model's scores are probabilities only when they are normalised; leave out normalised=False "
             "(--unnormalised): only models with output 'sampled' or 'nce' can do without"
         )
-    log_prob = log_prob_without_unknown = 0.0
-    num_ends = 0
+    tally = Tally(corpus)
     blocks = model.log_prob_blocks if normalised else model.score_blocks
     log_norms = _LogNorms() if normalised and measure_norms and model.self_normalised else None
     scores = repeat(None) if log_norms is None else model.score_blocks(corpus, num_streams=num_streams, workers=workers)
@@ -292,34 +291,59 @@ def evaluate(
             check_no_nan(block)
             if log_norms is not None and scored is not None:
                 log_norms.add(scored[1], block)
-            ids = corpus.ids[positions]
-            log_prob += float(block.sum(dtype=np.float64))
-            log_prob_without_unknown += float(block.sum(dtype=np.float64, where=ids != model.vocabulary.unknown_id))
-            num_ends += int(np.count_nonzero(ids == model.vocabulary.end_id))
+            tally.add(positions, block)
             shown.update(len(positions))
-
-    return Report(
-        num_tokens=corpus.num_tokens,
-        num_sentences=corpus.num_sentences,
-        num_words=corpus.num_tokens - num_ends,
-        num_unknown=corpus.num_unknown,
-        num_empty_lines=corpus.num_empty_lines,
-        num_skipped=corpus.num_skipped,
-        num_replaced=corpus.num_replaced,
-        num_characters=corpus.num_characters,
-        num_bytes=corpus.num_bytes,
-        log_prob=log_prob,
-        log_prob_without_unknown=log_prob_without_unknown,
-        vocab_size=len(model.vocabulary),
-        context=model.context,
-        num_streams=num_streams if model.carries_state else None,
+    return tally.report(
+        model,
+        num_streams,
         normalised=normalised,
         log_norm_mean=None if log_norms is None else log_norms.mean,
         log_norm_99=None if log_norms is None else log_norms.quantile(0.99),
     )
 
 
-def _fitting_streams(num_streams: int, context: str, corpus: Corpus) -> int:
-    """Return how many streams make sense for a corpus, at most `num_streams`."""
-    most = corpus.num_sentences if context == "sentence" else corpus.num_tokens // SHORTEST_STREAM
+class Tally:
+    """Adds up the log-probabilities of a corpus, in pieces of any order, for a report.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+        self._log_prob = self._log_prob_without_unknown = 0.0
+        self._num_ends = 0
+
+    def add(self, positions: NDArray[np.int64], log_probs: NDArray[np.floating[Any]]) -> None:
+        """Add those of the tokens at some positions."""
+        ids, vocabulary = self._corpus.ids[positions], self._corpus.vocabulary
+        self._log_prob += float(log_probs.sum(dtype=np.float64))
+        known = ids != vocabulary.unknown_id
+        self._log_prob_without_unknown += float(log_probs.sum(dtype=np.float64, where=known))
+        self._num_ends += int(np.count_nonzero(ids == vocabulary.end_id))
+
+    def report(self, model: Model, num_streams: int, **more: Any) -> Report:
+        """Return the figures; `more` are fields of the report that have to do with normalisation."""
+        corpus = self._corpus
+        counts = ("num_tokens", "num_sentences", "num_unknown", "num_empty_lines", "num_skipped", "num_replaced")
+        return Report(
+            **{name: getattr(corpus, name) for name in (*counts, "num_characters", "num_bytes")},
+            num_words=corpus.num_tokens - self._num_ends,
+            log_prob=self._log_prob,
+            log_prob_without_unknown=self._log_prob_without_unknown,
+            vocab_size=len(corpus.vocabulary),
+            context=model.context,
+            num_streams=num_streams if model.carries_state else None,
+            **more,
+        )
+
+
+def fitting_streams(model: Model, corpus: Corpus, num_streams: int) -> int:
+    """Check the corpus, and return in how many streams a model reads it, at most `num_streams`."""
+    check_vocabulary(corpus, model.vocabulary)
+    num_streams = whole_number("num_streams", num_streams, minimum=1)
+    if model.adapts:  # what it has learned from one part it must know in the next
+        return 1
+    most = corpus.num_sentences if model.context == "sentence" else corpus.num_tokens // SHORTEST_STREAM
     return max(1, min(num_streams, most))

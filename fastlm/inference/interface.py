@@ -115,6 +115,14 @@ class Model(Protocol):
         """Whether the model remembers all of a continuous text, so that cutting it into streams costs memory."""
 
     @property
+    def adapts(self) -> bool:
+        """Whether the model learns from the text that it reads, so that a text is read from its beginning, in order."""
+
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens before a word its probability depends on, at most; None if there is no limit."""
+
+    @property
     def self_normalised(self) -> bool:
         """Whether the model's scores are nearly log-probabilities before they are normalised; see `score_blocks`."""
 

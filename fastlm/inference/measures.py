@@ -46,6 +46,7 @@ def measure_tokens(
     distribution: bool = True,
     errors: str = "strict",
     threads: int | None = None,
+    documents: bool = False,
 ) -> NDArray[np.void]:
     """Measure every token of a text.
 
@@ -62,6 +63,8 @@ def measure_tokens(
         What to do with a line that is not UTF-8: "strict", "replace" or "skip".
     threads
         That share the work, which does not change the result; None takes the cores that there are.
+    documents
+        Whether a line without a word ends a document: what follows is read from a fresh start.
 
     Returns
     -------
@@ -89,7 +92,9 @@ def measure_tokens(
     >>> bool((tokens["entropy"] <= np.log(len(vocabulary))).all()), bool((tokens["rank"] >= 1).all())
     (True, True)
     """
-    batches = measure_batches(model, source, distribution=distribution, errors=errors, threads=threads)
+    batches = measure_batches(
+        model, source, distribution=distribution, errors=errors, threads=threads, documents=documents
+    )
     empty = np.empty(0, DISTRIBUTION if distribution else TOKEN)
     return np.concatenate([empty, *(batch.table for batch in batches)])
 
@@ -101,20 +106,21 @@ def measure_batches(
     distribution: bool = True,
     errors: str = "strict",
     threads: int | None = None,
+    documents: bool = False,
 ) -> Iterator[MeasuredTokens]:
     """Yield what `measure_tokens` returns in pieces, with the words, so that memory does not grow with the text."""
     lines = chain.from_iterable(TextReader(source, errors).line_blocks())
     batches = line_batches(model.vocabulary, lines, BATCH_TOKENS)
     if distribution:
-        return _with_distributions(model, batches, threads)
-    return _without_distributions(model, batches, threads)
+        return _with_distributions(model, batches, threads, documents)
+    return _without_distributions(model, batches, threads, documents)
 
 
 def _without_distributions(
-    model: Model, batches: Iterable[list[Line]], threads: int | None
+    model: Model, batches: Iterable[list[Line]], threads: int | None, documents: bool
 ) -> Iterator[MeasuredTokens]:
     num_before = 0
-    for batch, log_probs in score_batches(model, batches, Workers(threads)):
+    for batch, log_probs in score_batches(model, batches, Workers(threads), documents=documents):
         check_no_nan(log_probs)
         measured = _tokens(model, batch, num_before, TOKEN)
         measured.table["surprisal"] = -log_probs
@@ -122,11 +128,13 @@ def _without_distributions(
         yield measured
 
 
-def _with_distributions(model: Model, batches: Iterable[list[Line]], threads: int | None) -> Iterator[MeasuredTokens]:
+def _with_distributions(
+    model: Model, batches: Iterable[list[Line]], threads: int | None, documents: bool
+) -> Iterator[MeasuredTokens]:
     num_before, state = 0, model.start()
     rows = max(1, min(MOST_ROWS, MOST_VALUES // len(model.vocabulary)))
     for batch in batches:
-        states, state = _states_before(model, batch, state)
+        states, state = _states_before(model, batch, state, documents)
         measured = _tokens(model, batch, num_before, DISTRIBUTION)
         table = measured.table
         parts = [slice(start, start + rows) for start in range(0, len(table), rows)]
@@ -158,13 +166,16 @@ def _tokens(model: Model, batch: list[Line], num_before: int, dtype: np.dtype[np
     return MeasuredTokens(words, table)
 
 
-def _states_before(model: Model, batch: list[Line], state: State) -> tuple[list[State], State]:
+def _states_before(model: Model, batch: list[Line], state: State, documents: bool) -> tuple[list[State], State]:
     """Return the states before all tokens of some lines, and the state after them if the model reads on."""
     if model.context == "continuous":
         states = []
-        for id in chain.from_iterable(line.ids.tolist() for line in batch):
-            states.append(state)
-            state = model.advance(state, id)
+        for line in batch:
+            if documents and not line.words:
+                state = model.start()
+            for id in line.ids.tolist():
+                states.append(state)
+                state = model.advance(state, id)
         return states, state
     by_line = [[state] for line in batch]
     for depth in range(max(len(line.ids) for line in batch) - 1):  # nothing goes on after </s>

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastlm.inference.arguments import whole_number
 from fastlm.inference.evaluation import check_no_nan, perplexity
-from fastlm.inference.interface import Model
+from fastlm.inference.interface import Model, State
 from fastlm.inference.lines import BATCH_TOKENS, Line, line_batches, read_line
 from fastlm.inference.rescoring import score_sentences
 from fastlm.inference.threads import map_in_order
@@ -120,7 +121,12 @@ def score(model: Model, text: str) -> Score:
 
 
 def score_lines(
-    model: Model, lines: Iterable[str], *, batch_tokens: int = BATCH_TOKENS, threads: int | None = 1
+    model: Model,
+    lines: Iterable[str],
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    threads: int | None = 1,
+    documents: bool = False,
 ) -> Iterator[Score]:
     """Score the lines of a text, one `Score` a line, as a stream.
 
@@ -137,6 +143,8 @@ def score_lines(
         Scores are given out whenever so many tokens have come together; 1 answers every line at once.
     threads
         That share the work of a batch, which does not change the result; None takes the cores that there are.
+    documents
+        Whether a line without a word ends a document: what follows is read from a fresh start.
 
     Yields
     ------
@@ -167,7 +175,7 @@ def score_lines(
     on the dog 4 1
     """
     batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
-    return _scores(model, line_batches(model.vocabulary, lines, batch_tokens), Workers(threads))
+    return _scores(model, line_batches(model.vocabulary, lines, batch_tokens), Workers(threads), documents)
 
 
 def line_perplexities(model: Model, lines: Iterable[str], *, threads: int | None = 1) -> Iterator[tuple[str, float]]:
@@ -224,17 +232,17 @@ def _perplexities(model: Model, batch: list[Line]) -> list[tuple[str, float]]:
 
 
 def score_batches(
-    model: Model, batches: Iterable[list[Line]], workers: Workers
+    model: Model, batches: Iterable[list[Line]], workers: Workers, *, documents: bool = False
 ) -> Iterator[tuple[list[Line], NDArray[np.float64]]]:
     """Yield batches of lines with the log-probabilities of their tokens, from which `score_lines` makes its objects."""
     state = model.start()
     with workers:
         for batch in batches:
             ids = np.concatenate([line.ids for line in batch])
-            if not len(ids):
+            if model.context == "continuous":
+                log_probs, state = _score_continuous(model, batch, state, workers, documents)
+            elif not len(ids):
                 log_probs = np.empty(0)
-            elif model.context == "continuous":
-                log_probs, state = model.score_ids(state, ids, workers=workers)
             else:
                 corpus = Corpus.from_ids(ids, model.vocabulary)
                 streams = min(NUM_STREAMS, corpus.num_sentences)
@@ -242,11 +250,26 @@ def score_batches(
             yield batch, log_probs
 
 
-def _scores(model: Model, batches: Iterable[list[Line]], workers: Workers) -> Iterator[Score]:
-    for batch, log_probs in score_batches(model, batches, workers):
+def _scores(model: Model, batches: Iterable[list[Line]], workers: Workers, documents: bool) -> Iterator[Score]:
+    for batch, log_probs in score_batches(model, batches, workers, documents=documents):
         ends = np.cumsum([len(line.ids) for line in batch])
         for line, part in zip(batch, np.split(log_probs, ends[:-1]), strict=True):
             yield _line_score(line, part, model.vocabulary)
+
+
+def _score_continuous(
+    model: Model, batch: list[Line], state: State, workers: Workers, documents: bool
+) -> tuple[NDArray[np.float64], State]:
+    """Score lines as one text; with `documents`, the state starts afresh behind each that has no word."""
+    scores = [np.empty(0)]
+    for is_text, lines in groupby(batch, key=lambda line: bool(line.words) or not documents):
+        ids = np.concatenate([line.ids for line in lines])
+        if not is_text:
+            state = model.start()
+        elif len(ids):
+            log_probs, state = model.score_ids(state, ids, workers=workers)
+            scores.append(log_probs)
+    return np.concatenate(scores), state
 
 
 def _line_score(line: Line, log_probs: NDArray[np.float64], vocabulary: Vocabulary) -> Score:

@@ -5,16 +5,29 @@ from collections.abc import Callable, Iterable
 
 from fastlm.errors import ModelFileError
 from fastlm.modelfile import read_model
+from fastlm.models.adapted import Adapted
 from fastlm.models.base import LanguageModel
+from fastlm.models.mixture import Mixture
 from fastlm.models.neural import NeuralModel
 from fastlm.models.ngram import NGramLM
 from fastlm.models.nnlm import NNLM
 from fastlm.models.rnnlm import RNNLM
 
-__all__ = ["ARCHITECTURES", "NETWORKS", "NNLM", "RNNLM", "LanguageModel", "NGramLM", "NeuralModel", "load"]
+__all__ = [
+    "ARCHITECTURES",
+    "NETWORKS",
+    "NNLM",
+    "RNNLM",
+    "Adapted",
+    "LanguageModel",
+    "Mixture",
+    "NGramLM",
+    "NeuralModel",
+    "load",
+]
 
 NETWORKS: dict[str, type[NeuralModel]] = {"nnlm": NNLM, "rnnlm": RNNLM}
-ARCHITECTURES: dict[str, type[LanguageModel]] = {**NETWORKS, "ngram": NGramLM}
+ARCHITECTURES: dict[str, type[LanguageModel]] = {**NETWORKS, "ngram": NGramLM, "mixture": Mixture, "adapted": Adapted}
 
 
 def load(
@@ -34,7 +47,7 @@ def load(
     Returns
     -------
     LanguageModel
-        An NNLM, RNNLM or NGramLM. Its parameters are read-only until it is trained.
+        An NNLM, RNNLM, NGramLM, Mixture or Adapted. Its parameters are read-only until it is trained.
 
     Raises
     ------

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference import beam, evaluation, generation, measures, rescoring, similarity, tokens
+from fastlm.inference.arguments import check_vocabulary
 from fastlm.inference.interface import State, Word, Words
 from fastlm.modelfile import ModelContents
 from fastlm.nn.parallel import Workers
@@ -69,6 +70,16 @@ class LanguageModel(ABC):
     @abstractmethod
     def carries_state(self) -> bool:
         """Whether the model remembers all of a continuous text, so that cutting it into streams costs memory."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the model learns from the text that it reads, so that a text is read from its beginning, in order."""
+        return False
+
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens before a word its probability depends on, at most; None if there is no limit."""
+        return None
 
     @property
     @abstractmethod
@@ -159,7 +170,6 @@ class LanguageModel(ABC):
     ) -> tuple[NDArray[np.float64], Any]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
 
-    @abstractmethod
     def token_log_probs(
         self,
         corpus: Corpus,
@@ -180,12 +190,22 @@ class LanguageModel(ABC):
         progress : callable, optional
             Called with the number of tokens done since the last call.
         """
+        check_vocabulary(corpus, self.vocabulary)
+        log_probs = np.empty(corpus.num_tokens)
+        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+            log_probs[positions] = values
+            if progress is not None:
+                progress(len(positions))
+        return log_probs
 
+    @abstractmethod
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
-        """Yield what `token_log_probs` gives in pieces: positions in the corpus, and the log-probabilities there."""
-        yield np.arange(corpus.num_tokens), self.token_log_probs(corpus, num_streams=num_streams, workers=workers)
+        """Yield what `token_log_probs` gives in pieces: positions in the corpus, and the log-probabilities there.
+
+        So memory does not grow with the corpus.
+        """
 
     @property
     def self_normalised(self) -> bool:
@@ -231,10 +251,18 @@ class LanguageModel(ABC):
         return tokens.score(self, text)
 
     def measure_tokens(
-        self, source: TextSource, *, distribution: bool = True, errors: str = "strict", threads: int | None = None
+        self,
+        source: TextSource,
+        *,
+        distribution: bool = True,
+        errors: str = "strict",
+        threads: int | None = None,
+        documents: bool = False,
     ) -> NDArray[np.void]:
         """Surprisal, entropy and rank of every token of a text; see `fastlm.inference.measures.measure_tokens`."""
-        return measures.measure_tokens(self, source, distribution=distribution, errors=errors, threads=threads)
+        return measures.measure_tokens(
+            self, source, distribution=distribution, errors=errors, threads=threads, documents=documents
+        )
 
     def score_nbest(self, hypotheses: Sequence[str]) -> NDArray[np.float64]:
         """Log-probability of each of many like sentences, (N,); see `fastlm.inference.rescoring.score_nbest`."""

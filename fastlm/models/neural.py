@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import cycle
@@ -174,22 +174,38 @@ class NeuralModel(LanguageModel):
         """Return what a training batch leaves to the next one, as named arrays of the workspace; here nothing."""
         return {}
 
-    def token_log_probs(
-        self,
-        corpus: Corpus,
-        *,
-        num_streams: int = 1,
-        workers: Workers | None = None,
-        progress: Callable[[int], object] | None = None,
-    ) -> NDArray[np.float64]:
-        """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
-        check_vocabulary(corpus, self.vocabulary)
-        log_probs = np.empty(corpus.num_tokens)
-        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
-            log_probs[positions] = values
-            if progress is not None:
-                progress(len(positions))
-        return log_probs
+    @abstractmethod
+    def read(self, state: Any, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, Any]:
+        """Read ids (N,) as the text that follows `state`.
+
+        Returns
+        -------
+        features : (N, H)
+            What the output layer sees when each of them is to be predicted.
+        state
+            After the last of them.
+        """
+
+    @abstractmethod
+    def batch_after(self, state: Any, ids: IntArray, workspace: Workspace) -> Any:
+        """Return the batch from which `loss_and_gradients` learns text that follows `state`.
+
+        The first of the ids (N,) is read only; the other N - 1 are to be predicted.
+        """
+
+    def score_ids(
+        self, state: Any, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
+    ) -> tuple[NDArray[np.float64], Any]:
+        """Log-probability of each id as the text that follows `state`, and the state after them."""
+        state, ids = self._own(state), self._check_ids(ids)
+        log_probs = np.empty(len(ids))
+        workspace = self._scratch(workers)
+        for start in range(0, len(ids), EVALUATION_ROWS):
+            targets = ids[start : start + EVALUATION_ROWS]
+            features, state = self.read(state, targets, workspace)
+            values = self.output.target_log_probs(features, targets, workspace)
+            log_probs[start : start + len(targets)] = values
+        return log_probs, state
 
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None

@@ -1,7 +1,8 @@
 """The n-gram model: what follows the last few words, by how often it has followed them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
@@ -179,6 +180,12 @@ class NGramLM(LanguageModel):
         return False
 
     @property
+    def context_length(self) -> int:
+        """The words before the last of an n-gram."""
+        order: int = self.config["order"]
+        return order - 1
+
+    @property
     def embeddings(self) -> NoReturn:
         """There are none: an error says so."""
         raise FastLMError(
@@ -320,34 +327,26 @@ class NGramLM(LanguageModel):
             state = self._advance_one(state, id)
         return log_probs, state
 
-    def token_log_probs(
-        self,
-        corpus: Corpus,
-        *,
-        num_streams: int = 1,
-        workers: Workers | None = None,
-        progress: Callable[[int], object] | None = None,
-    ) -> NDArray[np.float64]:
-        """Natural log-probability of every token of a corpus; see `LanguageModel.token_log_probs`."""
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield positions and the log-probabilities there, in the order of the corpus; see `LanguageModel`."""
         whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
-        trie, ids, log_probs = self._trie, corpus.ids, np.empty(corpus.num_tokens)
-
-        def score(start: int, stop: int, worker: int) -> None:
-            trie.score(log_probs[start:stop], ids[start:stop], self.start().ids)
-
+        trie, ids, start_ids = self._trie, corpus.ids, self.start().ids
         blocks = _whole_sentences(corpus)
         blocks_in_round = ROUND_TOKENS // BLOCK_TOKENS
-        for first in range(0, len(blocks), blocks_in_round):
-            round_blocks = blocks[first : first + blocks_in_round]
-            if workers is None:
-                for start, stop in round_blocks:
-                    score(start, stop, 0)
-            else:
-                workers.run(score, round_blocks)
-            if progress is not None:
-                progress(round_blocks[-1][1] - round_blocks[0][0])
-        return log_probs
+        with nullcontext(workers) if workers is not None else Workers(1) as active:
+            for first in range(0, len(blocks), blocks_in_round):
+                round_blocks = blocks[first : first + blocks_in_round]
+                begin, end = round_blocks[0][0], round_blocks[-1][1]
+                log_probs = np.empty(end - begin)
+
+                def score(start: int, stop: int, worker: int, begin: int = begin, out: FloatArray = log_probs) -> None:
+                    trie.score(out[start - begin : stop - begin], ids[start:stop], start_ids)
+
+                active.run(score, round_blocks)
+                yield np.arange(begin, end), log_probs
 
 
 def _whole_sentences(corpus: Corpus) -> list[Block]:

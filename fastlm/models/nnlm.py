@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastlm.inference.interface import State
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.feedforward import ACTIVATIONS
 from fastlm.nn.layers import Dropout, Embedding, Layer, WordDropout
-from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.window_network import WindowNetwork
 from fastlm.nn.workspace import Workspace
@@ -203,6 +201,11 @@ class NNLM(NeuralModel):
         return False
 
     @property
+    def context_length(self) -> int:
+        """The number of words that are seen, those that are averaged among them."""
+        return self.network.context_size
+
+    @property
     def embeddings(self) -> FloatArray:
         """Table of word vectors, (V + 1, D); the last row is that of `<s>`."""
         return self.embedding.weight.value
@@ -298,29 +301,23 @@ class NNLM(NeuralModel):
     def _features_after(self, states: list[Window], workspace: Workspace) -> FloatArray:
         return self._features(np.array([state.ids for state in states], np.int32), workspace)
 
-    def score_ids(
-        self, state: Window, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
-    ) -> tuple[NDArray[np.float64], Window]:
-        """Log-probability of each id as the text that follows `state`, and the state after them."""
-        self._own(state)
-        ids = self._check_ids(ids)
-        text = np.concatenate([np.array(state.ids, np.int32), ids])
-        log_probs = np.empty(len(ids))
-        workspace = self._scratch(workers)
-        for start in range(0, len(ids), EVALUATION_ROWS):
-            targets = ids[start : start + EVALUATION_ROWS]
-            features = self._features(self._runs_of(text, start, len(targets)), workspace)
-            log_probs[start : start + len(targets)] = self.output.target_log_probs(features, targets, workspace)
+    def read(self, state: Window, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, Window]:
+        """Return what the output layer sees before each of the ids, (N, H), and the state after them."""
+        features = self._features(self._runs_after(state, ids), workspace)
         for id in ids[-len(state.ids) :].tolist():
             state = self._advance_one(state, id)
-        return log_probs, state
+        return features, state
 
-    def _runs_of(self, text: IntArray, start: int, num_places: int) -> IntArray:
-        """Return what is seen at so many places of a text that begins with a state's words."""
-        size = self.network.context_size
+    def batch_after(self, state: Window, ids: IntArray, workspace: Workspace) -> tuple[IntArray, IntArray]:
+        """Return (runs, targets) of the ids after the first."""
+        return self._runs_after(state, ids, 1), ids[1:]
+
+    def _runs_after(self, state: Window, ids: IntArray, start: int = 0) -> IntArray:
+        """Return what is seen before each of the ids that follow `state`, from the `start`-th on."""
+        size, text = self.network.context_size, np.concatenate([np.array(state.ids, np.int32), ids])
         if self._has_runs:
-            return text[np.newaxis, start : start + size + num_places - 1]
-        windows, positions = np.empty((num_places, size), np.int32), np.arange(num_places) + (size + start)
-        sentence = self.context == "sentence"
+            return text[np.newaxis, start:-1]
+        windows = np.empty((len(ids) - start, size), np.int32)
+        positions, sentence = np.arange(size + start, len(text)), self.context == "sentence"
         ngram_windows(windows, text, positions, self.vocabulary.start_id, self.vocabulary.end_id, sentence)
         return windows

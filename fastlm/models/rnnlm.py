@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference.interface import State
+from fastlm.models.history import longer_history
 from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Embedding, Layer, WordDropout
-from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.penalties import add_activation_gradient, add_temporal_gradient
 from fastlm.nn.recurrent import CELLS, RecurrentStack
@@ -21,10 +21,6 @@ from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["RNNLM"]
-
-
-HISTORY_PRIME = (1 << 127) - 1
-HISTORY_BASE = 0x1F3D5B79A8C6E4F20D1B3957E6C4A285  # any large number will do
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +34,8 @@ class RecurrentState(State):
     memory : (L, S, H)
         What each of the L layers goes on from: its hidden layer, and for an LSTM its cell.
     history : int
-        A fingerprint of all words since the start, of 127 bits (Karp & Rabin 1987). States are equal if it is: the
-        same text may give arrays that differ in their last bits, by the batch in which it was read.
+        A fingerprint of all words since the start (`fastlm.models.history`). States are equal if it is: the same text
+        may give arrays that differ in their last bits, by the batch in which it was read.
     """
 
     hidden: FloatArray
@@ -53,11 +49,6 @@ class RecurrentState(State):
 
     def __post_init__(self) -> None:
         self.hidden.flags.writeable = self.memory.flags.writeable = False
-
-
-def _longer(history: int, id: int) -> int:
-    """Return the fingerprint of a history and one more word."""
-    return (history * HISTORY_BASE + id + 1) % HISTORY_PRIME
 
 
 class RNNLM(NeuralModel):
@@ -299,7 +290,7 @@ class RNNLM(NeuralModel):
     def _advance_one(self, state: RecurrentState, id: int) -> RecurrentState:
         if id == self.vocabulary.end_id and self.context == "sentence":
             return self.start()
-        return self._step(state.memory, id, _longer(state.history, id))
+        return self._step(state.memory, id, longer_history(state.history, [id]))
 
     def _step(self, memory: FloatArray, id: int, history: int) -> RecurrentState:
         return RecurrentState(self, *self.recurrent.step(self.embeddings[id], memory), history)
@@ -310,7 +301,7 @@ class RNNLM(NeuralModel):
         hidden = self._hidden(inputs[np.newaxis], resets[np.newaxis], memory, self._scratch())[0]
         after = []
         for row, (state, id) in enumerate(zip(states, ids.tolist(), strict=True)):
-            history = 0 if resets[row] else _longer(state.history, id)
+            history = 0 if resets[row] else longer_history(state.history, [id])
             after.append(RecurrentState(self, hidden[row].copy(), memory[:, :, row].copy(), history))
         return after
 
@@ -327,23 +318,19 @@ class RNNLM(NeuralModel):
     def _features_after(self, states: list[RecurrentState], workspace: Workspace) -> FloatArray:
         return np.stack([state.hidden for state in states])
 
-    def score_ids(
-        self, state: RecurrentState, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
-    ) -> tuple[NDArray[np.float64], RecurrentState]:
-        """Log-probability of each id as the text that follows `state`, and the state after them."""
-        self._own(state)
-        ids = self._check_ids(ids)
-        log_probs = np.empty(len(ids))
-        workspace = self._scratch(workers)
-        for start in range(0, len(ids), EVALUATION_ROWS):
-            targets = ids[start : start + EVALUATION_ROWS]
-            inputs, resets = self._inputs(targets)
-            memory = state.memory[:, :, np.newaxis].copy()
-            hidden = self._hidden(inputs[:, np.newaxis], resets[:, np.newaxis], memory, workspace)[:, 0]
-            before = np.concatenate([state.hidden[np.newaxis], hidden[:-1]])
-            log_probs[start : start + len(targets)] = self.output.target_log_probs(before, targets, workspace)
-            history = state.history
-            for id, reset in zip(targets.tolist(), resets.tolist(), strict=True):
-                history = 0 if reset else _longer(history, id)
-            state = RecurrentState(self, hidden[-1].copy(), memory[:, :, 0].copy(), history)
-        return log_probs, state
+    def read(self, state: RecurrentState, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, RecurrentState]:
+        """Return the uppermost hidden layer before each of the ids, (N, H), and the state after them."""
+        inputs, resets = self._inputs(ids)
+        memory = state.memory[:, :, np.newaxis].copy()
+        hidden = self._hidden(inputs[:, np.newaxis], resets[:, np.newaxis], memory, workspace)[:, 0]
+        before = np.concatenate([state.hidden[np.newaxis], hidden[:-1]])
+        last_reset = int(np.flatnonzero(resets)[-1]) if resets.any() else -1
+        history = longer_history(0 if last_reset >= 0 else state.history, ids[last_reset + 1 :].tolist())
+        return before, RecurrentState(self, hidden[-1].copy(), memory[:, :, 0].copy(), history)
+
+    def batch_after(self, state: RecurrentState, ids: IntArray, workspace: Workspace) -> Chunk:
+        """Return a chunk of one stream that goes on from `state`."""
+        self._carried(1, workspace)[:] = state.memory[:, :, np.newaxis]
+        inputs, resets = self._inputs(ids[:-1])
+        positions = np.arange(len(inputs))[:, np.newaxis]
+        return Chunk(inputs[:, np.newaxis], ids[1:, np.newaxis], resets[:, np.newaxis], positions)

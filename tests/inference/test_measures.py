@@ -71,6 +71,14 @@ def test_the_same_table_for_any_number_of_threads(kind, context, monkeypatch):
     )  # fmt: skip
 
 
+def test_documents_begin_afresh(model):
+    for distribution in (True, False):
+        table = measure_tokens(model, LINES, distribution=distribution, documents=True)
+        alone = [measure_tokens(model, LINES[start : start + 2], distribution=distribution) for start in (0, 4)]
+        np.testing.assert_allclose(table["surprisal"][:11], alone[0]["surprisal"])
+        np.testing.assert_allclose(table["surprisal"][11:16], alone[1]["surprisal"])
+
+
 def test_words_come_with_the_table(model):
     words = [word for batch in measure_batches(model, LINES) for word in batch.words]
     assert words == [word for line in LINES if line.split() for word in [*line.split(), "</s>"]]

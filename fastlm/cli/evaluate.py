@@ -1,0 +1,210 @@
+"""The verb `evaluate`: how well a model predicts a text, or several models and their mixture beside each other."""
+
+import argparse
+from collections.abc import Iterator
+from itertools import chain, tee
+from typing import TYPE_CHECKING, Any
+
+from fastlm.cli.adaptation import add_reading_options, load_models
+from fastlm.cli.corpora import read_text
+from fastlm.cli.options import weights, whole_number
+from fastlm.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from fastlm.inference.evaluation import Report
+    from fastlm.models import LanguageModel, Mixture
+    from fastlm.text.corpus import Corpus
+
+__all__ = ["add_parser"]
+
+NUM_STREAMS = 16
+COLUMNS = """\
+With --per-word a line a token, with a tab between: number of its line (from 1), 1 if unknown or 0, its log-probability
+by each model (nats) and, of several, by the mixture, and the word. Models of continuous context then read the text in
+one stream."""
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "evaluate",
+        help="measure how well a model predicts a text: perplexity",
+        description="Measure how well a model predicts a text: perplexity. Of several models, and of their mixture.",
+        epilog=COLUMNS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=evaluate, wrong_call=parser.error)
+    parser.add_argument("model", metavar="MODEL", nargs="+", help="a model file, or several of one vocabulary")
+    parser.add_argument(
+        "file", metavar="FILE", help="the text: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument(
+        "--no-verify", dest="verify", action="store_false", help="skip the checksums: opens a large model at once"
+    )
+    add_reading_options(parser)
+    parser.add_argument(
+        "--num-streams",
+        metavar="N",
+        type=whole_number(1),
+        help=f"parts of the text read side by side in continuous context; 1 gives the published kind of figure "
+        f"({NUM_STREAMS}; with --documents 1)",
+    )
+    parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
+    parser.add_argument(
+        "--unnormalised",
+        action="store_true",
+        help="take the scores of a model with output sampled or nce as they are: quick, but not quite probabilities",
+    )
+    group = parser.add_argument_group("several models")
+    group.add_argument(
+        "--weights", metavar="W,W", type=weights, help="of the models in the mixture, with commas between (all alike)"
+    )
+    group.add_argument("--tune", metavar="FILE", help="find the weights by EM on this text, which is another one")
+    group.add_argument("--per-word", action="store_true", help="print log-probabilities word by word, and no report")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Print the perplexity report of a text."""
+    _check_call(options)
+    models = load_models(options.model, options)
+    mixture = _mixture(models, options) if len(models) > 1 else None
+    if options.per_word:
+        _print_words(models if mixture is None else [*models, mixture], options)
+    elif mixture is None:
+        _print_report(models[0], options)
+    else:
+        _print_comparison(mixture, _labels(models, options.model), options)
+
+
+def _check_call(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together, as a wrong call."""
+    several = len(options.model) > 1
+    for name in ("weights", "tune"):
+        if getattr(options, name) is not None and not several:
+            options.wrong_call(f"argument --{name}: there is one model, and no mixture; name two model files or more")
+    if options.weights is not None and options.tune is not None:
+        options.wrong_call("argument --tune: it finds the weights; leave out --weights")
+    if options.weights is not None and len(options.weights) != len(options.model):
+        options.wrong_call(f"argument --weights: got {len(options.weights)} for {len(options.model)} models")
+    if options.unnormalised and (several or options.adapt):
+        options.wrong_call("argument --unnormalised: only for one model by itself, which does not adapt")
+    if options.per_word and options.num_streams not in (None, 1):
+        options.wrong_call("argument --per-word: the text is read in one stream; leave out --num-streams")
+    if [options.file, options.tune].count("-") > 1:
+        options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
+
+
+def _mixture(models: "list[LanguageModel]", options: argparse.Namespace) -> "Mixture":
+    from fastlm.models import Mixture
+
+    mixture = Mixture(models, options.weights)
+    if options.tune is not None:
+        text = read_text(options.tune, mixture.vocabulary, options.errors)
+        mixture.tune(text, threads=options.threads, progress=True)
+    return mixture
+
+
+def _labels(models: "list[LanguageModel]", paths: list[str]) -> list[str]:
+    """Name the models of the mixture: by their files, and in a file of several also by what they are."""
+    from fastlm.models import Mixture
+
+    labels = []
+    for model, path in zip(models, paths, strict=True):
+        parts = model.models if isinstance(model, Mixture) else ()
+        labels += [f"{path}: {part.architecture}" for part in parts] or [path]
+    return labels
+
+
+def _texts(model: "LanguageModel", options: argparse.Namespace) -> "Iterator[Corpus]":
+    """Give the text, or one document of it after the other."""
+    from fastlm.errors import DataError
+    from fastlm.inference.documents import split_documents
+    from fastlm.text.corpus import Corpus
+
+    if not options.documents:
+        yield read_text(options.file, model.vocabulary, options.errors)
+        return
+    first_line = 1
+    for document in split_documents(_lines(options)):
+        try:
+            yield Corpus.encode(document, model.vocabulary)
+        except DataError as error:
+            raise DataError(f"{options.file}, the document from line {first_line} on: {error}") from error
+        first_line += len(document)
+
+
+def _lines(options: argparse.Namespace) -> Iterator[str]:
+    from fastlm.storage import is_container
+    from fastlm.text.source import TextReader
+
+    if is_container(options.file):
+        raise ValueError(
+            f"{options.file} is a prepared corpus, which has neither its empty lines nor its unknown words; give the "
+            "text itself"
+        )
+    return chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
+
+
+def _reading(options: argparse.Namespace) -> dict[str, Any]:
+    num_streams = options.num_streams or (1 if options.documents else NUM_STREAMS)
+    return {"num_streams": num_streams, "threads": options.threads, "progress": True}
+
+
+def _print_report(model: "LanguageModel", options: argparse.Namespace) -> None:
+    from fastlm.inference.documents import joined
+
+    normalised = not options.unnormalised
+    reports = (model.evaluate(text, **_reading(options), normalised=normalised) for text in _texts(model, options))
+    report = joined(reports)
+    if options.json:
+        print_json(report.to_dict())
+    else:
+        print(report)
+
+
+def _print_comparison(mixture: "Mixture", labels: list[str], options: argparse.Namespace) -> None:
+    from fastlm.inference.documents import joined
+
+    compared = [mixture.compare(text, **_reading(options)) for text in _texts(mixture, options)]
+    reports = [joined(of_one) for of_one in zip(*compared, strict=True)]
+    if options.json:
+        models = [
+            {"model": label, "weight": weight, "report": report.to_dict()}
+            for label, weight, report in zip(labels, mixture.weights, reports[:-1], strict=True)
+        ]
+        print_json({"models": models, "mixture": reports[-1].to_dict()})
+        return
+    rows = [("", "weight", "perplexity", "without unknown words", "loss", "bits a character")]
+    weights = [*(f"{weight:.4f}" for weight in mixture.weights), ""]
+    for label, weight, report in zip([*labels, "mixture"], weights, reports, strict=True):
+        rows.append((label, weight, *_figures(report)))
+    print_table(rows)
+    print(f"\nof the mixture\n\n{reports[-1]}")
+
+
+def _figures(report: "Report") -> tuple[str, str, str, str]:
+    bits = report.bits_per_character
+    return (
+        f"{report.perplexity:,.2f}",
+        f"{report.perplexity_without_unknown:,.2f}",
+        f"{report.loss:.4f}",
+        "" if bits is None else f"{bits:.4f}",
+    )
+
+
+def _print_words(models: "list[LanguageModel]", options: argparse.Namespace) -> None:
+    """Print a line a token; all models read the same lines at the same time."""
+    from fastlm.inference.tokens import score_lines
+
+    copies = tee(_lines(options), len(models))
+    scores = [score_lines(model, copy, documents=options.documents) for model, copy in zip(models, copies, strict=True)]
+    for number, line_scores in enumerate(zip(*scores, strict=True), start=1):
+        for tokens in zip(*(score.tokens for score in line_scores), strict=True):
+            word, unknown = tokens[0].word, tokens[0].unknown
+            log_probs = [token.log_prob for token in tokens]
+            if options.json:
+                print_json({"line": number, "word": word, "unknown": unknown, "log_probs": log_probs})
+            else:
+                print(number, int(unknown), *(f"{log_prob:.6f}" for log_prob in log_probs), word, sep="\t")

@@ -1,0 +1,74 @@
+"""The verb `mix`: several models to one, their linear mixture."""
+
+import argparse
+import os
+from typing import Any
+
+from fastlm.cli.corpora import read_text
+from fastlm.cli.options import add_errors, weights, whole_number
+from fastlm.cli.output import print_json, print_table, teller
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    purpose = "mix models of one vocabulary to one model, with weights found on held-out text"
+    parser = verbs.add_parser("mix", help=purpose, description=f"{purpose.capitalize()}.", allow_abbrev=False)
+    parser.set_defaults(run=mix, wrong_call=parser.error)
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="two model files or more")
+    parser.add_argument("-o", "--model", dest="output", metavar="MIXTURE", required=True, help="the file to write")
+    parser.add_argument(
+        "--tune", metavar="FILE", help="find the weights by EM on this text, of which no model has learned"
+    )
+    parser.add_argument(
+        "--weights", metavar="W,W", type=weights, help="take these, with commas between (all alike, without --tune)"
+    )
+    parser.add_argument(
+        "--num-streams",
+        metavar="N",
+        type=whole_number(1),
+        default=16,
+        help="parts of the text read side by side in continuous context (16)",
+    )
+    parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no messages")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_errors(parser)
+
+
+def mix(options: argparse.Namespace) -> None:
+    """Write the mixture, and print its weights."""
+    _check_call(options)
+    import fastlm
+    from fastlm.storage import check_writable
+
+    check_writable(options.output)
+    mixture = fastlm.Mixture([fastlm.load(path) for path in options.models], options.weights)
+    if options.tune is not None:
+        text = read_text(options.tune, mixture.vocabulary, options.errors)
+        mixture.tune(text, num_streams=options.num_streams, threads=options.threads, progress=not options.quiet)
+    mixture.save(options.output)
+    teller(quiet=options.quiet)(f"the mixture is in {options.output}")
+    parts = [(model.architecture, weight) for model, weight in zip(mixture.models, mixture.weights, strict=True)]
+    if options.json:
+        models = [{"architecture": architecture, "weight": weight} for architecture, weight in parts]
+        print_json({"model": options.output, "models": models})
+    else:
+        print_table([(f"{weight:.4f}", architecture) for architecture, weight in parts])
+
+
+def _check_call(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together, as a wrong call."""
+    if len(options.models) < 2:
+        options.wrong_call("one model is no mixture; name two model files or more")
+    if options.weights is not None and options.tune is not None:
+        options.wrong_call("argument --tune: it finds the weights; leave out --weights")
+    if options.weights is not None and len(options.weights) != len(options.models):
+        options.wrong_call(f"argument --weights: got {len(options.weights)} for {len(options.models)} models")
+    if options.output == "-":
+        options.wrong_call("standard output (-) takes no model; give the name of a file")
+    if any(
+        os.path.realpath(options.output) == os.path.realpath(path) for path in (*options.models, options.tune or "")
+    ):
+        options.wrong_call(f"{options.output} would be overwritten, but it is to be read; give another name")

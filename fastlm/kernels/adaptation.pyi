@@ -1,0 +1,24 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats = NDArray[Any]
+
+def cache_log_probs(
+    log_probs: NDArray[np.float64],
+    keys: _Floats,
+    words: NDArray[np.int32],
+    scratch: _Floats,
+    size: int,
+    flatness: float,
+) -> None: ...
+def cache_distribution(
+    probabilities: NDArray[np.float64],
+    keys: _Floats,
+    words: NDArray[np.int32],
+    query: _Floats,
+    scratch: _Floats,
+    flatness: float,
+) -> None: ...
+def pull_back(value: _Floats, stored: _Floats, decay: float) -> None: ...

@@ -1,0 +1,269 @@
+"""A language model that adapts to the text it reads."""
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, fields
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlm.errors import ModelFileError
+from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
+from fastlm.modelfile import ModelContents, write_model
+from fastlm.models.adaptation import AdaptedState, Reader, Settings
+from fastlm.models.adaptation_tuning import best_settings
+from fastlm.models.base import LanguageModel
+from fastlm.models.components import component_arrays, described_components, read_components
+from fastlm.models.mixture import Mixture
+from fastlm.models.neural import EVALUATION_ROWS, NeuralModel
+from fastlm.nn.parallel import Workers
+from fastlm.nn.parameters import FloatArray
+from fastlm.text.corpus import Corpus
+
+__all__ = ["Adapted", "adapt_networks"]
+
+MAX_SIZE = 1_000_000  # of a cache, and of a segment
+
+
+class Adapted(LanguageModel):
+    """A model that adapts to the text it reads, word by word: `Adapted(model)` reads what `model` reads, but learns.
+
+    *Dynamic evaluation* (Mikolov et al. 2010; Krause et al. 2018): after each segment of T words the network takes a
+    step of gradient descent on it, and a step back to the parameters that are stored::
+
+        theta <- theta - learning_rate dL/dtheta;   theta <- theta + decay (theta_stored - theta)
+
+    *The neural cache* (Grave et al. 2017): words that came where the network was in a state like the present one are
+    likely to come again. With h_i what its output layer saw when x_i was to be predicted, over the last words::
+
+        p_cache(w) ~ sum over i with x_i = w of exp(flatness h_t . h_i)
+        p(w) = (1 - cache_weight) p_network(w) + cache_weight p_cache(w)
+
+    The model that is given is never changed, nor its file. What the text has changed is in the state alone: `start()`
+    begins anew, with the stored model, as at the beginning of a document; any other state is a snapshot, to which one
+    can go back. A state holds the parameters that it has changed, so it may be as large as the model.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        A network; or any other model, which has a cache in which all words count alike (Kuhn & De Mori 1990), and
+        no dynamic evaluation. In a mixture the networks adapt by themselves: `Mixture([Adapted(network), ngram])`.
+    learning_rate : float, optional
+        Of dynamic evaluation; 0: none. If not given, 0.03 for a network and 0 for others.
+    decay : float
+        How far the parameters go back to the stored ones after each segment, from 0 to 1.
+    segment_size : int
+        T, the words from which a step is taken.
+    cache_size : int
+        How many words the cache goes back.
+    cache_weight : float
+        The share of the cache, from 0 (no cache) to below 1.
+    flatness : float
+        At 0 all cached words count alike.
+
+    Attributes
+    ----------
+    model : LanguageModel
+    settings : Settings
+        The values of the other parameters.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> text = ["the cat sat on the mat", "the dog sat on the rug"] * 10
+    >>> vocabulary = fastlm.Vocabulary.build(text)
+    >>> corpus = fastlm.Corpus.encode(text, vocabulary)
+    >>> model = fastlm.RNNLM(vocabulary, embedding_dim=4, hidden_size=8)
+    >>> adapted = fastlm.Adapted(model, learning_rate=0.5, segment_size=5)
+    >>> adapted.evaluate(corpus).perplexity < model.evaluate(corpus).perplexity
+    True
+    """
+
+    architecture = "adapted"
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        learning_rate: float | None = None,
+        decay: float = 0.005,
+        segment_size: int = 10,
+        cache_size: int = 2000,
+        cache_weight: float = 0.1,
+        flatness: float = 0.2,
+    ) -> None:
+        if not isinstance(model, LanguageModel) or isinstance(model, Adapted):
+            raise ValueError(f"model must be a language model that does not adapt yet, got {type(model).__name__}")
+        is_network = isinstance(model, NeuralModel)
+        rate = (0.03 if is_network else 0.0) if learning_rate is None else learning_rate
+        if rate != 0 and not is_network:
+            raise ValueError(
+                f"learning_rate is {rate}, but a {type(model).__name__} is not learned by gradients; leave it out, or "
+                "give a network (in a mixture: adapt the networks, then mix)"
+            )
+        model.start()  # raises an error if it was never fitted
+        self.model = model
+        self.vocabulary = model.vocabulary
+        self.context = "continuous"
+        self.info: dict[str, Any] = {}
+        self._set(
+            Settings(
+                _number("learning_rate", rate, np.inf),
+                _number("decay", decay, 1.0),
+                whole_number("segment_size", segment_size, minimum=1, maximum=MAX_SIZE),
+                whole_number("cache_size", cache_size, minimum=1, maximum=MAX_SIZE),
+                _number("cache_weight", cache_weight, np.nextafter(1.0, 0.0)),
+                _number("flatness", flatness, np.inf),
+            )
+        )
+
+    def _set(self, settings: Settings) -> None:
+        self.settings = settings
+        self.config = {**asdict(settings), "models": described_components([self.model])}
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in asdict(self.settings).items())
+        return f"Adapted({self.model!r}, {options})"
+
+    @property
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """The arrays of the stored model, with `model0.` in front of their names."""
+        return component_arrays([self.model])
+
+    @property
+    def carries_state(self) -> bool:
+        """True: it remembers what it has learned, also over the end of a sentence."""
+        return True
+
+    @property
+    def adapts(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def embeddings(self) -> FloatArray:
+        """The table of word vectors of the stored model."""
+        return self.model.embeddings
+
+    @classmethod
+    def from_contents(cls, contents: ModelContents) -> Self:
+        """Build the model that a model file describes, over the file's own arrays."""
+        models = read_components(contents)
+        options = {name: value for name, value in contents.config.items() if name != "models"}
+        if len(models) != 1 or options.keys() != {field.name for field in fields(Settings)}:
+            raise ModelFileError("the model file does not describe one model and how it adapts; it is damaged")
+        try:
+            model = cls(models[0], **options)
+        except (TypeError, ValueError) as error:
+            raise ModelFileError(f"the model file does not describe a model that adapts: {error}") from error
+        model.info = dict(contents.info)
+        return model
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as it is stored, and how it adapts, to one file; atomically. What was read is not in it.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written; what stood there before is then whole.
+        """
+        config = {**asdict(self.settings), "models": described_components([self.model])}
+        write_model(path, ModelContents(self.architecture, config, self.vocabulary, self.parameters, self.info))
+
+    def tune(
+        self, corpus: Corpus, *, fixed: Collection[str] = (), threads: int | None = None, progress: bool = False
+    ) -> Self:
+        """Choose the settings under which a text gets the greatest probability.
+
+        First learning rate and decay, each by steps in the direction that helps, without the cache, if there is
+        dynamic evaluation; then flatness out of a list with the weight that EM finds for each. The text is read
+        about ten times; some bytes a token are held meanwhile.
+
+        Parameters
+        ----------
+        corpus : Corpus
+            One document that the model has not learned from.
+        fixed : collection of str
+            Names of settings that stay as they are; `segment_size` and `cache_size` always do.
+        threads : int, optional
+            None takes the cores that the process may use.
+        progress : bool
+            Tell of each trial, on standard error.
+
+        Returns
+        -------
+        Adapted
+            The model itself.
+        """
+        check_vocabulary(corpus, self.vocabulary)
+        with Workers(threads) as workers:
+            settings, perplexity = best_settings(
+                self.model, self.settings, corpus, fixed=fixed, workers=workers, progress=progress
+            )
+        self._set(settings)
+        self.info = {"tuning": {"num_tokens": corpus.num_tokens, "perplexity": perplexity}}
+        return self
+
+    def reader(self, state: AdaptedState, workers: Workers) -> Reader:
+        """Return what reads a text from `state` on."""
+        return Reader(self.model, self.settings, state, workers)
+
+    def start(self) -> AdaptedState:
+        """Return the state at the beginning of a text: the stored model, an empty cache."""
+        return AdaptedState.fresh(self.model, self)
+
+    def _advance_one(self, state: AdaptedState, id: int) -> AdaptedState:
+        with Workers(1) as workers:
+            reader = self.reader(state, workers)
+            reader.follow(np.array([id], np.int32))
+            return reader.state(self)
+
+    def _log_probs_one(self, state: AdaptedState) -> FloatArray:
+        return state.next_log_probs(self.settings)
+
+    def score_ids(
+        self, state: AdaptedState, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
+    ) -> tuple[NDArray[np.float64], AdaptedState]:
+        """Log-probability of each id as the text that follows `state`, and the state after them."""
+        self._own(state)
+        with Workers(1) as alone:
+            reader = self.reader(state, workers or alone)
+            return reader.read(self._check_ids(ids)), reader.state(self)
+
+    def log_prob_blocks(
+        self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        """Yield what `token_log_probs` gives in pieces, one stream after the other."""
+        num_streams = whole_number("num_streams", num_streams, minimum=1)
+        check_vocabulary(corpus, self.vocabulary)
+        num_streams = min(num_streams, corpus.num_tokens)
+        bounds = (np.arange(num_streams + 1) * corpus.num_tokens // num_streams).tolist()
+        for begin, end in pairwise(bounds):
+            yield from self._read_stream(corpus, begin, end, workers)
+
+    def _read_stream(
+        self, corpus: Corpus, begin: int, end: int, workers: Workers | None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        with Workers(1) as alone:
+            reader = self.reader(self.start(), workers or alone)
+            reader.follow(corpus.ids[max(0, begin - 1) : begin].astype(np.int32))
+            for start in range(begin, end, EVALUATION_ROWS):
+                ids = corpus.ids[start : min(start + EVALUATION_ROWS, end)].astype(np.int32)
+                yield np.arange(start, start + len(ids)), reader.read(ids)
+
+
+def adapt_networks(model: LanguageModel) -> LanguageModel:
+    """Return the model with all networks in it adapting, in the usual settings; what has none stays as it is."""
+    if isinstance(model, Mixture):
+        return Mixture([adapt_networks(part) for part in model.models], model.weights)
+    return Adapted(model) if isinstance(model, NeuralModel) else model
+
+
+def _number(name: str, value: float, most: float) -> float:
+    number = real_number(name, value)
+    if not 0 <= number <= most:
+        limit = "at least 0" if most == np.inf else "from 0 to 1" if most == 1 else "at least 0 and below 1"
+        raise ValueError(f"{name} is {value}, expected {limit}")
+    return number

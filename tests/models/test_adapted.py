@@ -1,0 +1,225 @@
+"""Adaptation: against the papers' formulas, what it keeps and forgets, and how its settings are found."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from composed_models import ADAPTING, CORPUS, IDS, TRAIN, VOCABULARY, V, network, ngram, one_by_one, window
+from reference_adaptation import DynamicRNNLM, cache_probabilities
+
+from fastlm import RNNLM, Adapted, Corpus, FastLMError, Mixture
+from fastlm.models.adaptation_tuning import FLATNESSES
+from fastlm.models.adapted import adapt_networks
+
+
+def dynamic(model: RNNLM, **options: object) -> Adapted:
+    return Adapted(model, **({"cache_weight": 0.0} | ADAPTING | options))
+
+
+# Their definitions
+
+
+@pytest.mark.parametrize("segment_size", [1, 2, 5])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_dynamic_evaluation_against_the_definition(segment_size: int, decay: float) -> None:
+    model, options = network(), {"learning_rate": 0.4, "decay": decay, "segment_size": segment_size}
+    oracle = DynamicRNNLM(model.parameters, VOCABULARY.end_id, **options)
+    expected = []
+    for id in IDS.tolist():
+        expected.append(oracle.log_probs())
+        oracle.read(id)
+    adapted = dynamic(model, **options)
+    own = np.array(expected)[np.arange(len(IDS)), IDS]
+    np.testing.assert_allclose(adapted.token_log_probs(CORPUS), own, rtol=1e-9)
+    _, state = adapted.score_ids(adapted.start(), IDS)
+    np.testing.assert_allclose(adapted.log_probs(state), oracle.log_probs(), rtol=1e-9)
+    assert abs(own - model.token_log_probs(CORPUS)).max() > 0.1  # it has done something
+
+
+def by_definition(model: RNNLM, size: int, weight: float, flatness: float) -> np.ndarray:
+    """Return all distributions with a cache of what the model's hidden layer was before each word."""
+    keys, state, expected = [], model.start(), []
+    for n, id in enumerate(IDS.tolist()):
+        hidden = state.hidden if isinstance(model, RNNLM) else np.empty(0)
+        probabilities = np.exp(model.log_probs(state))
+        if n:
+            past = slice(max(0, n - size), n)
+            keys_then = np.array(keys)[past]
+            cached = cache_probabilities(keys_then, IDS[past], hidden, flatness, V)
+            probabilities = (1 - weight) * probabilities + weight * cached
+        expected.append(np.log(probabilities))
+        keys.append(hidden)
+        state = model.advance(state, id)
+    return np.array(expected)
+
+
+@pytest.mark.parametrize(("size", "flatness"), [(1, 0.5), (6, 0.0), (6, 0.5), (500, 2.0)])
+@pytest.mark.parametrize("context", ["sentence", "continuous"])
+def test_the_cache_against_the_definition(context: str, size: int, flatness: float) -> None:
+    model = network(RNNLM, context)
+    adapted = Adapted(model, learning_rate=0.0, cache_size=size, cache_weight=0.3, flatness=flatness)
+    expected = by_definition(model, size, 0.3, flatness)
+    np.testing.assert_allclose(adapted.token_log_probs(CORPUS), expected[np.arange(len(IDS)), IDS], rtol=1e-9)
+    state = adapted.start()
+    for n, id in enumerate(IDS.tolist()):
+        np.testing.assert_allclose(adapted.log_probs(state), expected[n], rtol=1e-9)
+        state = adapted.advance(state, id)
+
+
+def test_a_model_without_hidden_layer_has_a_cache_of_counts() -> None:
+    expected = by_definition(ngram(), 6, 0.3, 0.0)[np.arange(len(IDS)), IDS]
+    adapted = Adapted(ngram(), cache_size=6, cache_weight=0.3, flatness=0.7)
+    np.testing.assert_allclose(adapted.token_log_probs(CORPUS), expected, rtol=1e-6)
+
+
+def test_rooms_of_the_cache_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = Adapted(network(), **ADAPTING).token_log_probs(CORPUS)
+    for rows in (1, 4):
+        monkeypatch.setattr("fastlm.models.adapted.EVALUATION_ROWS", rows)
+        np.testing.assert_allclose(Adapted(network(), **ADAPTING).token_log_probs(CORPUS), expected, rtol=1e-9)
+
+
+def test_without_both_it_is_the_model() -> None:
+    adapted = Adapted(network(), learning_rate=0.0, cache_weight=0.0)
+    np.testing.assert_allclose(adapted.token_log_probs(CORPUS), network().token_log_probs(CORPUS), rtol=1e-9)
+
+
+def test_full_decay_forgets_each_segment() -> None:
+    adapted = dynamic(network(), decay=1.0)
+    np.testing.assert_allclose(adapted.token_log_probs(CORPUS), network().token_log_probs(CORPUS), rtol=1e-9)
+
+
+def test_a_window_learns_what_comes_again() -> None:
+    text = Corpus.from_ids(np.tile(IDS[:20], 30), VOCABULARY)
+    for model in (window(), window("continuous"), network(), network(RNNLM, "sentence")):
+        own, adapted = (each.token_log_probs(text) for each in (model, dynamic(model, decay=0.0)))
+        assert adapted[-100:].mean() > own[-100:].mean() + 0.2
+    rare = Corpus.from_ids([10, 9, 1] * 30, VOCABULARY)
+    counted = Adapted(ngram(), cache_weight=0.2).token_log_probs(rare)
+    assert counted.mean() > ngram().token_log_probs(rare).mean()
+
+
+# States
+
+
+def test_start_begins_anew_and_a_state_is_a_snapshot() -> None:
+    adapted = Adapted(network(), **ADAPTING)
+    first, snapshot = adapted.score_ids(adapted.start(), IDS[:25])
+    further, _ = adapted.score_ids(snapshot, IDS[25:])
+    adapted.score_ids(snapshot, IDS[::-1].copy())  # another way to go on
+    again, _ = adapted.score_ids(snapshot, IDS[25:])
+    assert again.tobytes() == further.tobytes()
+    anew, _ = adapted.score_ids(adapted.start(), IDS[:25])
+    assert anew.tobytes() == first.tobytes()
+
+
+def test_states_share_what_has_not_been_learned_since() -> None:
+    adapted = dynamic(network(), segment_size=4)
+    state = adapted.start()
+    assert state.model is adapted.model
+    models = []
+    for word in IDS[:10].tolist():
+        state = adapted.advance(state, word)
+        models.append(state.model)
+    assert [state.model is not before for before in models] == [True] * 8 + [False] * 2
+    assert len({id(model) for model in models}) == 3
+    assert state.num_steps == 2
+    assert all(parameter.gradient is None for parameter in state.model.parameter_list)
+
+
+def test_the_cache_is_read_only_and_no_longer_than_asked() -> None:
+    adapted = Adapted(network(), learning_rate=0.0, cache_size=5)
+    _, state = adapted.score_ids(adapted.start(), IDS)
+    assert state.cached.words.tolist() == IDS[-5:].tolist()
+    with pytest.raises(ValueError, match="read-only"):
+        state.cached.keys[0] = 0
+
+
+def test_a_text_is_read_in_one_stream() -> None:
+    long = Corpus.from_ids(np.tile(IDS, 20), VOCABULARY)
+    adapted = dynamic(network())
+    report = adapted.evaluate(long, num_streams=16)
+    assert report.num_streams == 1
+    assert report.loss == pytest.approx(-one_by_one(adapted, long.ids).mean(), rel=1e-9)
+
+
+def test_networks_adapt_in_a_mixture() -> None:
+    adapting = adapt_networks(Mixture([network(), ngram()], [0.7, 0.3]))
+    assert [type(part).__name__ for part in adapting.models] == ["Adapted", "NGramLM"]
+    assert adapting.weights == (0.7, 0.3)
+    assert type(adapt_networks(ngram())).__name__ == "NGramLM"
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("learning_rate", -1, "at least 0"),
+        ("learning_rate", math.inf, "a finite number"),
+        ("learning_rate", "fast", "a finite number"),
+        ("decay", 1.5, "from 0 to 1"),
+        ("cache_weight", 1.0, "at least 0 and below 1"),
+        ("flatness", math.nan, "a finite number"),
+        ("segment_size", 0, "at least 1"),
+        ("cache_size", 2.5, "at least 1"),
+    ],
+)
+def test_wrong_settings_are_named(name: str, value: object, expected: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} .*{re.escape(str(value))}") as error:
+        Adapted(network(), **{name: value})
+    assert expected in str(error.value)
+
+
+def test_what_cannot_adapt_is_named() -> None:
+    with pytest.raises(ValueError, match="does not adapt yet, got Adapted"):
+        Adapted(Adapted(network()))
+    with pytest.raises(ValueError, match="does not adapt yet, got str"):
+        Adapted("model.fastlm")
+    with pytest.raises(ValueError, match=r"learning_rate is 0\.1, but a NGramLM is not learned by gradients"):
+        Adapted(ngram(), learning_rate=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_rate_beyond_all_numbers_is_named() -> None:
+    with pytest.raises(FastLMError, match=r"learning rate 1e\+38 .*take a smaller rate"):
+        dynamic(network(dtype="float32"), learning_rate=1e38).token_log_probs(CORPUS)
+
+
+def test_tuning_finds_better_settings() -> None:
+    text = Corpus.from_ids(np.tile(TRAIN.ids, 2), VOCABULARY)
+    adapted = Adapted(network(), segment_size=5)
+    before = adapted.settings
+    losses = [adapted.evaluate(text).loss]
+    assert adapted.tune(text, threads=1) is adapted
+    losses.append(adapted.evaluate(text).loss)
+    assert losses[1] < losses[0]
+    assert adapted.info["tuning"] == {
+        "num_tokens": text.num_tokens,
+        "perplexity": pytest.approx(math.exp(losses[1]), rel=1e-9),
+    }
+    assert (adapted.settings.segment_size, adapted.settings.cache_size) == (before.segment_size, before.cache_size)
+    assert adapted.config["learning_rate"] == adapted.settings.learning_rate != before.learning_rate
+    assert adapted.settings.flatness in FLATNESSES
+
+
+@pytest.mark.parametrize("fixed", ["learning_rate", "decay", "cache_weight", "flatness"])
+def test_what_is_fixed_stays(fixed: str) -> None:
+    adapted = Adapted(network(), segment_size=5)
+    expected = getattr(adapted.settings, fixed)
+    assert getattr(adapted.tune(CORPUS, fixed=[fixed]).settings, fixed) == expected
+
+
+def test_what_is_off_stays_off() -> None:
+    assert Adapted(network(), learning_rate=0.0).tune(CORPUS).settings.learning_rate == 0
+    tuned = dynamic(network()).tune(CORPUS)
+    assert tuned.settings.cache_weight == 0
+    assert tuned.info["tuning"]["perplexity"] == pytest.approx(tuned.evaluate(CORPUS).perplexity)
+
+
+def test_rates_that_diverge_are_passed_over() -> None:
+    tuned = dynamic(network(), learning_rate=64.0, decay=0.0).tune(CORPUS)
+    assert tuned.settings.learning_rate < 64
+    assert math.isfinite(tuned.info["tuning"]["perplexity"])
