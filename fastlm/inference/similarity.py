@@ -1,15 +1,19 @@
 """Words that a model treats alike: neighbours in its table of embeddings."""
 
 import difflib
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlm.inference.arguments import one_line, whole_number
 from fastlm.inference.interface import Model
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["Neighbour", "similar"]
+__all__ = ["Neighbour", "analogy", "similar"]
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
 
 SUGGESTION_WORDS = 20_000  # the most frequent ones: comparing spellings is slow
 
@@ -54,16 +58,72 @@ def similar(model: Model, word: str, k: int = 10) -> list[Neighbour]:
     ['mat', 'on', 'sat', 'the']
     """
     k = whole_number("k", k, minimum=1)
-    vocabulary = model.vocabulary
-    id = _find(vocabulary, one_line(word))
-    table = model.embeddings[: len(vocabulary)]  # the row after these is <s>
-    lengths = np.sqrt(np.einsum("vd,vd->v", table, table))
+    id = _find(model.vocabulary, one_line(word))
+    table, lengths = _table(model)
+    return _nearest(model, table, lengths, _direction(model, table, lengths, id), without=[id], k=k)
+
+
+def analogy(model: Model, word: str, like: str, other: str, k: int = 10) -> list[Neighbour]:
+    """Return the words that are to `other` as `like` is to `word`: the neighbours of like - word + other.
+
+    Parameters
+    ----------
+    model
+        Any language model with a table of embeddings.
+    word, like, other
+        Words of its vocabulary: of "man", "king", "woman" the answer hoped for is "queen" (Mikolov et al. 2013).
+    k
+        How many answers; all there are if there are fewer.
+
+    Returns
+    -------
+    list of Neighbour
+        Words and their cosines with the sum of the three vectors, each taken at length one; without the three words.
+
+    Raises
+    ------
+    ValueError
+        As for `similar`, for any of the words.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat", "on", "mat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> sorted(neighbour.word for neighbour in analogy(model, "the", "cat", "on"))
+    ['mat', 'sat']
+    """
+    k = whole_number("k", k, minimum=1)
+    ids = [_find(model.vocabulary, one_line(one)) for one in (word, like, other)]
+    table, lengths = _table(model)
+    minus, first, second = (_direction(model, table, lengths, id) for id in ids)
+    return _nearest(model, table, lengths, first - minus + second, without=ids, k=k)
+
+
+def _table(model: Model) -> tuple[Floats, Floats]:
+    """Return the words' embeddings (V, D), and their lengths."""
+    table = model.embeddings[: len(model.vocabulary)]  # the row after these is <s>
+    return table, np.sqrt(np.einsum("vd,vd->v", table, table))
+
+
+def _direction(model: Model, table: Floats, lengths: Floats, id: int) -> Floats:
+    """Return the embedding of a word at length one."""
     if lengths[id] == 0:
-        raise ValueError(f"the embedding of {vocabulary.word(id)!r} is all zeros, so it has no neighbours")
-    ranked = lengths > 0
-    ranked[[vocabulary.unknown_id, vocabulary.end_id, id]] = False
+        raise ValueError(f"the embedding of {model.vocabulary.word(id)!r} is all zeros, so it has no neighbours")
+    direction: Floats = table[id] / lengths[id]
+    return direction
+
+
+def _nearest(
+    model: Model, table: Floats, lengths: Floats, query: Floats, *, without: Sequence[int], k: int
+) -> list[Neighbour]:
+    """Return the words with the greatest cosines."""
+    vocabulary = model.vocabulary
+    ranked = np.array(lengths > 0)
+    ranked[[vocabulary.unknown_id, vocabulary.end_id, *without]] = False
     ids = np.flatnonzero(ranked)
-    cosines = (table @ table[id])[ids] / (lengths[ids] * lengths[id])
+    length = float(np.sqrt(query @ query))
+    cosines = (table @ query)[ids] / (lengths[ids] * (length if length > 0 else 1.0))
     order = np.argsort(-cosines, kind="stable")[:k]
     return [Neighbour(vocabulary.word(int(ids[place])), min(1.0, max(-1.0, float(cosines[place])))) for place in order]
 

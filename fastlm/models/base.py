@@ -17,6 +17,7 @@ from fastlm.nn.parameters import FloatArray, IntArray
 from fastlm.text.corpus import Corpus
 from fastlm.text.source import TextSource
 from fastlm.text.vocabulary import Vocabulary
+from fastlm.text.word2vec import write_word2vec
 
 __all__ = ["LanguageModel"]
 
@@ -312,6 +313,14 @@ class LanguageModel(ABC):
     def similar(self, word: str, k: int = 10) -> list[similarity.Neighbour]:
         """Return the k nearest words by cosine; see `fastlm.inference.similarity.similar`."""
         return similarity.similar(self, word, k)
+
+    def analogy(self, word: str, like: str, other: str, k: int = 10) -> list[similarity.Neighbour]:
+        """Return what is to `other` as `like` is to `word`; see `fastlm.inference.similarity.analogy`."""
+        return similarity.analogy(self, word, like, other, k)
+
+    def write_word2vec(self, path: str | os.PathLike[str], *, binary: bool = False) -> None:
+        """Write the table of word vectors, without `<s>`; see `fastlm.text.word2vec.write_word2vec`."""
+        write_word2vec(path, self.vocabulary.words, self.embeddings[: len(self.vocabulary)], binary=binary)
 
     def _own(self, state: Any) -> State:
         if not isinstance(state, State) or (state.model is not self and state.model is not None):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tiny_model import TinyModel
 
-from fastlm.inference.similarity import similar
+from fastlm.inference.similarity import analogy, similar
 from fastlm.text.tokenizer import make_tokenizer
 
 
@@ -73,3 +73,36 @@ def test_k_is_checked(model, k):
 def test_what_is_no_text(model, word):
     with pytest.raises(ValueError, match=f"as a str, got {type(word).__name__}"):
         similar(model, word)
+
+
+def test_an_analogy_is_the_neighbourhood_of_a_sum(model):
+    table = model.embeddings.astype(np.float64)
+    table /= np.sqrt((table * table).sum(axis=1))[:, np.newaxis]
+    the, cat, sat = (model.vocabulary[word] for word in ("the", "cat", "sat"))
+    query = table[cat] - table[the] + table[sat]
+    words = [word for word in model.vocabulary.words[2:] if word not in ("the", "cat", "sat")]
+    expected = {word: cosine(query, table[model.vocabulary[word]]) for word in words}
+    answers = analogy(model, "the", "cat", "sat")
+    assert [answer.word for answer in answers] == sorted(expected, key=expected.get, reverse=True)
+    assert [answer.similarity for answer in answers] == pytest.approx([expected[a.word] for a in answers], abs=1e-5)
+    assert analogy(model, "the", "cat", "sat", k=2) == answers[:2]
+
+
+def test_an_analogy_by_rule():
+    model = TinyModel()
+    random = np.random.default_rng(2)
+    step = random.normal(size=5)
+    for word, other in (("cat", "mat"), ("the", "on")):
+        row = random.normal(size=5)
+        model.embeddings[model.vocabulary[word]] = row / np.sqrt(row @ row)
+        model.embeddings[model.vocabulary[other]] = model.embeddings[model.vocabulary[word]] + 0.1 * step
+    assert analogy(model, "cat", "mat", "the", k=1)[0].word == "on"
+
+
+def test_an_analogy_of_words_that_are_not_there(model):
+    for words in (("cats", "cat", "the"), ("cat", "cats", "the"), ("cat", "the", "</s>")):
+        with pytest.raises(ValueError, match=r"not in the model's vocabulary|special token"):
+            analogy(model, *words)
+    model.embeddings[model.vocabulary["sat"]] = 0
+    with pytest.raises(ValueError, match="'sat' is all zeros"):
+        analogy(model, "the", "cat", "sat")

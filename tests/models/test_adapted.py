@@ -117,15 +117,15 @@ def test_start_begins_anew_and_a_state_is_a_snapshot() -> None:
 def test_states_share_what_has_not_been_learned_since() -> None:
     adapted = dynamic(network(), segment_size=4)
     state = adapted.start()
-    assert state.model is adapted.model
+    assert state.adapted is adapted.model
     models = []
     for word in IDS[:10].tolist():
         state = adapted.advance(state, word)
-        models.append(state.model)
-    assert [state.model is not before for before in models] == [True] * 8 + [False] * 2
+        models.append(state.adapted)
+    assert [state.adapted is not before for before in models] == [True] * 8 + [False] * 2
     assert len({id(model) for model in models}) == 3
     assert state.num_steps == 2
-    assert all(parameter.gradient is None for parameter in state.model.parameter_list)
+    assert all(parameter.gradient is None for parameter in state.adapted.parameter_list)
 
 
 def test_the_cache_is_read_only_and_no_longer_than_asked() -> None:

@@ -152,7 +152,7 @@ def test_threads_use_one_model(model: LanguageModel) -> None:
     assert results == [expected] * 12
 
 
-@pytest.mark.parametrize("id", [-1, V, 1.5, "the", None, True])
+@pytest.mark.parametrize("id", [-1, V, 1.5, b"the", None, True])
 def test_ids_out_of_range(model: LanguageModel, id: object) -> None:
     with pytest.raises(ValueError, match=f"id is {id}, expected 0 to {V - 1}"):
         model.advance(model.start(), id)
