@@ -41,8 +41,9 @@ def write_word2vec(
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> write_word2vec("vectors.txt", ["the", "cat"], np.array([[1.0, 0.5], [-2.0, 0.1]]))
-    >>> print(open("vectors.txt").read(), end="")
+    >>> print(Path("vectors.txt").read_text(), end="")
     2 2
     the 1.0 0.5
     cat -2.0 0.1
