@@ -31,7 +31,7 @@ def measure_mixture(path: Path, train: Path, valid: Path) -> list[list[str]]:
             f"{alone.evaluate(text, threads=1).perplexity:.2f}",
             "",
             "",
-            described(asdict(alone.settings)),
+            described(asdict(alone.settings), has_keys=False),
         ],
     ]
     for name, (model, settings) in models.items():
@@ -44,8 +44,9 @@ def measure_mixture(path: Path, train: Path, valid: Path) -> list[list[str]]:
     return rows
 
 
-def described(settings: dict[str, float]) -> str:
-    """Say how a model adapts; what is off is not said."""
+def described(settings: dict[str, float], *, has_keys: bool = True) -> str:
+    """Say how a model adapts; what is off, or means nothing to it, is not said."""
     names = ["learning_rate", "decay", "segment_size"] if settings["learning_rate"] else []
-    names += ["cache_size", "cache_weight", "flatness"] if settings["cache_weight"] else []
-    return ", ".join(f"{name.replace('_', ' ')} {settings[name]:.3g}" for name in names)
+    names += ["cache_size", "cache_weight"] if settings["cache_weight"] else []
+    names += ["flatness"] if settings["cache_weight"] and has_keys else []
+    return ", ".join(f"{name.replace('_', ' ')} {settings[name]:.4g}" for name in names)

@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which (default: all): {', '.join(PARTS)}")
     parser.add_argument("--nnlm", type=Path, help="a model of bench quality, for the parts mixture and unseen")
     parser.add_argument("--rnnlm", type=Path, help="another one")
+    parser.add_argument("--text", default="ptb.train.txt", help="what they were trained on, in the folder of --data")
+    parser.add_argument("--context", default=UNSEEN[0], help=f"the words before the unseen one ({UNSEEN[0]})")
+    parser.add_argument(
+        "--word", default=UNSEEN[1], help=f"the one that never came behind the last of them ({UNSEEN[1]})"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the bench calls itself: TRAIN,VALID,ORDER,SIZE
 
 
@@ -188,7 +193,7 @@ def show_mixtures(options: argparse.Namespace, scratch: Path) -> None:
 
 
 def show_unseen(options: argparse.Namespace, scratch: Path) -> None:
-    train = unpacked(options, scratch, "ptb.train.txt")
+    train = unpacked(options, scratch, options.text)
     networks = {path.name: fastlm.load(path) for path in (options.nnlm, options.rnnlm) if path is not None}
     vocabulary = next(iter(networks.values())).vocabulary if networks else fastlm.Vocabulary.build(train)
     corpus = fastlm.Corpus.encode(train, vocabulary)
@@ -199,7 +204,11 @@ def show_unseen(options: argparse.Namespace, scratch: Path) -> None:
     for name, network in networks.items():
         kneser_ney = models["5-gram, Kneser-Ney"]
         models[f"half {name}, half Kneser-Ney"] = fastlm.Mixture([network, kneser_ney])
-    context, word = UNSEEN
+    context, word = options.context, options.word
+    missing = [each for each in (*context.split(), word) if each not in vocabulary]
+    if missing:
+        print(f"left out: {' and '.join(map(repr, missing))} not in the vocabulary of the models")
+        return
     last = context.split()[-1]
     ids = corpus.ids.astype(np.int64)
     pairs = ids[:-1] * len(vocabulary) + ids[1:]
