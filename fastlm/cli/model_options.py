@@ -21,7 +21,11 @@ def add_nnlm_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--context-size", metavar="N", type=whole_number(1), help="how many words are seen (4)")
     _add_sizes(group, embedding_dim=100, hidden_size=200, context="sentence")
-    group.add_argument("--direct", action="store_true", help="connect the word vectors to the output directly as well")
+    group.add_argument(
+        "--direct",
+        action=argparse.BooleanOptionalAction,
+        help="connect the word vectors to the output directly as well",
+    )
     _add_dropout(parser.add_argument_group("regularisation"), 0.3)
 
 
@@ -32,7 +36,9 @@ def add_rnnlm_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num-layers", metavar="N", type=whole_number(1), help="recurrent layers, one on another (1)")
     _add_sizes(group, embedding_dim=256, hidden_size=256, context="continuous")
     group.add_argument(
-        "--residual", action="store_true", help="add what goes into a layer to what comes out, where both have one size"
+        "--residual",
+        action=argparse.BooleanOptionalAction,
+        help="add what goes into a layer to what comes out, where both have one size",
     )
     rates = parser.add_argument_group("regularisation")
     _add_dropout(rates, 0.35)

@@ -10,6 +10,7 @@ from fastlm.cli.model_options import MODEL_OPTIONS
 from fastlm.cli.options import check_text_options, given, given_text_options
 from fastlm.cli.output import print_json, teller
 from fastlm.cli.output_layer import check_output_layer, chosen_output_layer, with_counts
+from fastlm.cli.recipes import take_recipe
 from fastlm.cli.termination import Terminated, termination
 from fastlm.cli.train_options import add_kinds
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fastlm.models import NeuralModel
     from fastlm.text.corpus import Corpus
     from fastlm.training.history import Epoch, History
+    from fastlm.training.recipes import Recipe
 
 __all__ = ["add_parser"]
 
@@ -47,6 +49,7 @@ def add_parser(verbs: Parsers) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train a model, keep the best epoch in the output file, and print its report on the validation text."""
     began = time.monotonic()
+    recipe = take_recipe(options)
     _check_call(options)
     _check_outputs(options)
     say = teller(quiet=options.quiet)
@@ -61,7 +64,7 @@ def train(options: argparse.Namespace) -> None:
         )
         if valid is None:
             say("no validation text (--valid): nothing tells which epoch is best, so the last one is kept")
-        history = _fit(options, model, text, valid, began)
+        history = _fit(options, model, text, valid, began, recipe)
     say(f"the model of {_described(history.best)} is in {options.output}")
     if history.report is not None and history.epochs[-1].valid_tokens is not None:
         say(
@@ -152,7 +155,12 @@ def _model_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fit(
-    options: argparse.Namespace, model: "NeuralModel", text: "Corpus", valid: "Corpus | None", began: float
+    options: argparse.Namespace,
+    model: "NeuralModel",
+    text: "Corpus",
+    valid: "Corpus | None",
+    began: float,
+    recipe: "Recipe | None",
 ) -> "History":
     """Train; what ends the run too early says where the best model is."""
     from fastlm.errors import TrainingError
@@ -163,6 +171,7 @@ def _fit(
         progress=not options.quiet,
         output=options.output,
         time_used=time.monotonic() - began,
+        recipe=recipe,
         **given(options, TRAINER_OPTIONS),
     )
     try:

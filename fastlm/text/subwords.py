@@ -1,0 +1,114 @@
+"""Subwords: a tokenizer that is learned from the text itself, by byte-pair encoding."""
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from fastlm.errors import DataError
+from fastlm.text.source import TextReader, TextSource
+from fastlm.text.tokenizer import UNKNOWN, HuggingFaceTokenizer
+from fastlm.text.vocabulary import Vocabulary
+
+__all__ = ["SUBWORD", "build_vocabulary", "learn_subwords"]
+
+SUBWORD = "subword"
+NUM_SUBWORDS = 8_000
+
+
+def learn_subwords(source: TextSource, size: int = NUM_SUBWORDS, *, errors: str = "strict") -> HuggingFaceTokenizer:
+    """Learn from a text into which pieces its words are best split: byte-pair encoding (Sennrich et al. 2016).
+
+    It begins with characters, and joins the two pieces that stand beside each other most often, again and again. So
+    frequent words stay whole, rare ones are spelled, and none is unknown whose characters are not. A piece that begins
+    a word begins with "▁".
+
+    Parameters
+    ----------
+    source : str, path-like or iterable of str
+        A path (.gz, .xz and .zst are decompressed), or lines of text.
+    size : int
+        Pieces, at most; of characters the most frequent half of so many.
+    errors : {"strict", "replace", "skip"}
+        What to do about invalid UTF-8 and NUL; see `Vocabulary.build`.
+
+    Returns
+    -------
+    HuggingFaceTokenizer
+        The same for the same text. It needs no file: it is stored with the vocabulary.
+
+    Raises
+    ------
+    ImportError
+        If the package `tokenizers` is missing.
+    DataError
+        If the text is empty, or cannot be read as text.
+
+    Examples
+    --------
+    >>> tokenizer = learn_subwords(["low lower", "new newer", "slow slower", "long longer"], size=20)
+    >>> tokenizer.tokenize("new slower")
+    ['▁ne', 'w', '▁slo', 'wer']
+    >>> tokenizer.detokenize(tokenizer.tokenize("new slower"))
+    'new slower'
+    """
+    try:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise ImportError(
+            "subwords are learned by the package 'tokenizers', which is not there; install it: "
+            'pip install "fastlm[tokenizers]"'
+        ) from error
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, limit_alphabet=max(1, size // 2), special_tokens=[UNKNOWN], show_progress=False
+    )
+    reader = TextReader(source, errors)
+    tokenizer.train_from_iterator(_normalised(reader.line_blocks()), trainer)
+    if tokenizer.get_vocab_size() == 1:
+        raise DataError(f"{reader.name}: no text to learn subwords from; give one that is not empty")
+    return HuggingFaceTokenizer(tokenizer.to_str())
+
+
+def build_vocabulary(
+    source: TextSource,
+    *,
+    vocab_size: int | None = None,
+    min_count: int = 1,
+    tokenizer: str = "whitespace",
+    lower_case: bool = False,
+    errors: str = "strict",
+) -> Vocabulary:
+    """Build a vocabulary as `Vocabulary.build` does, or one of subwords, which are learned from the text before.
+
+    Parameters
+    ----------
+    source : str, path-like or sequence of str
+        It is read twice for subwords.
+    vocab_size : int, optional
+        Largest size, ``<unk>`` and ``</s>`` included; 8,000 for subwords if not given.
+    min_count, lower_case, errors
+        See `Vocabulary.build`.
+    tokenizer : str
+        "subword", or what `Vocabulary.build` takes.
+
+    Examples
+    --------
+    >>> text = ["low lower", "new newer", "slow slower", "long longer"]
+    >>> build_vocabulary(text, vocab_size=21, tokenizer="subword").tokenizer.tokenize("longer")
+    ['▁long', 'er']
+    """
+    if tokenizer != SUBWORD:
+        return Vocabulary.build(
+            source, max_size=vocab_size, min_count=min_count, tokenizer=tokenizer, lower_case=lower_case, errors=errors
+        )
+    if lower_case:
+        raise ValueError("lower_case=True with the tokenizer 'subword': only 'word' changes case; use that one")
+    size = vocab_size or NUM_SUBWORDS
+    learned = learn_subwords(source, size - 1, errors=errors)  # </s> is no piece of the text
+    return Vocabulary.build(source, max_size=size, min_count=min_count, tokenizer=learned, errors=errors)
+
+
+def _normalised(blocks: Iterable[list[str]]) -> Iterator[list[str]]:
+    for lines in blocks:
+        yield [unicodedata.normalize("NFC", line) for line in lines]
