@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from fastlm.cli import convert, demo, prepare, train, use
+from fastlm.cli import convert, demo, plot, prepare, train, use
 from fastlm.cli.output import prepare_streams
 from fastlm.cli.termination import Terminated
 from fastlm.errors import FastLMError
 
 __all__ = ["build_parser", "main"]
 
-VERB_MODULES = (prepare, train, use, convert, demo)
+VERB_MODULES = (prepare, train, use, convert, plot, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,12 +2,9 @@
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastlm.cli.options import given
-
-if TYPE_CHECKING:
-    from fastlm.training.recipes import Recipe
 
 __all__ = ["NAMES", "add_recipe", "take_recipe"]
 
@@ -28,18 +25,17 @@ def add_recipe(parser: argparse.ArgumentParser, architecture: str) -> None:
     )
 
 
-def take_recipe(options: argparse.Namespace) -> "Recipe | None":
-    """Set all that the recipe says and the caller does not; return the recipe, if one was asked for."""
+def take_recipe(options: argparse.Namespace) -> None:
+    """Set all that a recipe says and the caller does not, if one was asked for; put it in the place of its name."""
     if "recipe" not in options:
-        return None
+        return
     from fastlm.training.recipes import TEXT_SETTINGS, recipe
 
-    chosen = recipe(options.recipe, **_given_settings(options))
+    options.recipe = recipe(options.recipe, **_given_settings(options))
     words_are_given = _words_are_given(options)
-    for name, value in chosen.settings.items():
+    for name, value in options.recipe.settings.items():
         if not (name in TEXT_SETTINGS and words_are_given):
             setattr(options, OPTION_NAMES.get(name, name), value)
-    return chosen
 
 
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -65,8 +61,8 @@ def _recipe_of(architecture: str) -> Callable[[str], str]:
         for other, names in NAMES.items():
             if name in names and other != architecture:
                 raise argparse.ArgumentTypeError(
-                    f"{name} is a recipe for {other}, not for {architecture}: say fastlm train {other} --recipe {name}, "
-                    f"or take {' or '.join(NAMES[architecture])}"
+                    f"{name} is a recipe for {other}, not for {architecture}: call fastlm train {other} --recipe "
+                    f"{name}, or take {', '.join(NAMES[architecture])}"
                 )
         if name not in NAMES[architecture]:
             raise argparse.ArgumentTypeError(

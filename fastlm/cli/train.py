@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fastlm.models import NeuralModel
     from fastlm.text.corpus import Corpus
     from fastlm.training.history import Epoch, History
-    from fastlm.training.recipes import Recipe
 
 __all__ = ["add_parser"]
 
@@ -29,7 +28,7 @@ TRAINER_OPTIONS = (
     *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
     *("averaging_patience", "schedule", "warmup_steps"),
     *("max_grad_norm", "patience", "seed", "threads", "log"),
-    *("checkpoint", "checkpoint_every", "resume", "time_limit", "valid_tokens"),
+    *("checkpoint", "checkpoint_every", "resume", "time_limit", "valid_tokens", "recipe"),
 )
 
 
@@ -49,7 +48,7 @@ def add_parser(verbs: Parsers) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train a model, keep the best epoch in the output file, and print its report on the validation text."""
     began = time.monotonic()
-    recipe = take_recipe(options)
+    take_recipe(options)
     _check_call(options)
     _check_outputs(options)
     say = teller(quiet=options.quiet)
@@ -64,7 +63,7 @@ def train(options: argparse.Namespace) -> None:
         )
         if valid is None:
             say("no validation text (--valid): nothing tells which epoch is best, so the last one is kept")
-        history = _fit(options, model, text, valid, began, recipe)
+        history = _fit(options, model, text, valid, began)
     say(f"the model of {_described(history.best)} is in {options.output}")
     if history.report is not None and history.epochs[-1].valid_tokens is not None:
         say(
@@ -155,12 +154,7 @@ def _model_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fit(
-    options: argparse.Namespace,
-    model: "NeuralModel",
-    text: "Corpus",
-    valid: "Corpus | None",
-    began: float,
-    recipe: "Recipe | None",
+    options: argparse.Namespace, model: "NeuralModel", text: "Corpus", valid: "Corpus | None", began: float
 ) -> "History":
     """Train; what ends the run too early says where the best model is."""
     from fastlm.errors import TrainingError
@@ -171,7 +165,6 @@ def _fit(
         progress=not options.quiet,
         output=options.output,
         time_used=time.monotonic() - began,
-        recipe=recipe,
         **given(options, TRAINER_OPTIONS),
     )
     try:

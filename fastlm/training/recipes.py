@@ -208,10 +208,10 @@ def _model_settings(architecture: str) -> tuple[str, ...]:
     return (*sorted(arguments), *OutputOptions.__annotations__)
 
 
-# The table. Sizes and numbers of epochs are chosen for texts of a million words, as the Penn Treebank; larger texts take
-# less dropout and fewer epochs. Where it is from: tied tables (Press & Wolf 2017), dropout by place with masks held over
-# time (Gal & Ghahramani 2016), DropConnect and penalties (Merity et al. 2017, 2018), residual window models (Sun & Iyyer
-# 2021), AdamW with a cosine (Loshchilov & Hutter 2019).
+# The table. Sizes and epochs are chosen for texts of a million words, as the Penn Treebank; larger texts take less
+# dropout and fewer epochs. Where it is from: tied tables (Press & Wolf 2017), dropout by place with masks held over
+# time (Gal & Ghahramani 2016), DropConnect and penalties (Merity et al. 2017, 2018), AdamW with a cosine (Loshchilov &
+# Hutter 2019).
 RECIPES = {
     made.name: made
     for made in (
