@@ -1,11 +1,13 @@
 """Subwords: a tokenizer that is learned from the text itself, by byte-pair encoding."""
 
+import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 
 from fastlm.errors import DataError
 from fastlm.text.source import TextReader, TextSource
-from fastlm.text.tokenizer import UNKNOWN, HuggingFaceTokenizer
+from fastlm.text.tokenizer import BLANK, UNKNOWN, HuggingFaceTokenizer
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["SUBWORD", "build_vocabulary", "learn_subwords"]
@@ -57,16 +59,24 @@ def learn_subwords(source: TextSource, size: int = NUM_SUBWORDS, *, errors: str 
             "subwords are learned by the package 'tokenizers', which is not there; install it: "
             'pip install "fastlm[tokenizers]"'
         ) from error
+    source = _readable_twice(source)
+    characters = Counter(character for line in _normalised_lines(source, errors) for character in line)
+    del characters[" "]
+    if not characters:
+        raise DataError(f"{TextReader(source).name}: no text to learn subwords from; give one that is not empty")
+    # Chosen here, by count and code: the package takes whichever of equally frequent ones its hash table has first.
+    frequent = sorted(characters, key=lambda character: (-characters[character], character))[: max(1, size // 2 - 1)]
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(BLANK)
+    tokenizer.decoder = decoders.Metaspace(BLANK)
     trainer = trainers.BpeTrainer(
-        vocab_size=size, limit_alphabet=max(1, size // 2), special_tokens=[UNKNOWN], show_progress=False
+        vocab_size=size,
+        initial_alphabet=[BLANK, *frequent],
+        limit_alphabet=1 + len(frequent),
+        special_tokens=[UNKNOWN],
+        show_progress=False,
     )
-    reader = TextReader(source, errors)
-    tokenizer.train_from_iterator(_normalised(reader.line_blocks()), trainer)
-    if tokenizer.get_vocab_size() == 1:
-        raise DataError(f"{reader.name}: no text to learn subwords from; give one that is not empty")
+    tokenizer.train_from_iterator(_normalised_lines(source, errors), trainer)
     return HuggingFaceTokenizer(tokenizer.to_str())
 
 
@@ -83,8 +93,7 @@ def build_vocabulary(
 
     Parameters
     ----------
-    source : str, path-like or sequence of str
-        It is read twice for subwords.
+    source : str, path-like or iterable of str
     vocab_size : int, optional
         Largest size, ``<unk>`` and ``</s>`` included; 8,000 for subwords if not given.
     min_count, lower_case, errors
@@ -104,11 +113,16 @@ def build_vocabulary(
         )
     if lower_case:
         raise ValueError("lower_case=True with the tokenizer 'subword': only 'word' changes case; use that one")
-    size = vocab_size or NUM_SUBWORDS
+    size, source = vocab_size or NUM_SUBWORDS, _readable_twice(source)
     learned = learn_subwords(source, size - 1, errors=errors)  # </s> is no piece of the text
     return Vocabulary.build(source, max_size=size, min_count=min_count, tokenizer=learned, errors=errors)
 
 
-def _normalised(blocks: Iterable[list[str]]) -> Iterator[list[str]]:
-    for lines in blocks:
-        yield [unicodedata.normalize("NFC", line) for line in lines]
+def _readable_twice(source: TextSource) -> TextSource:
+    return source if isinstance(source, str | os.PathLike) else list(source)
+
+
+def _normalised_lines(source: TextSource, errors: str) -> Iterator[str]:
+    for lines in TextReader(source, errors).line_blocks():
+        for line in lines:
+            yield unicodedata.normalize("NFC", line)

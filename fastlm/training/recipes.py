@@ -123,8 +123,8 @@ class Recipe:
 
         Parameters
         ----------
-        source : str, path-like or sequence of str
-            As for `Vocabulary.build`; where subwords are learned it is read twice.
+        source : str, path-like or iterable of str
+            As for `Vocabulary.build`.
         errors : {"strict", "replace", "skip"}
         """
         return build_vocabulary(source, errors=errors, **self.text_settings)
@@ -222,7 +222,7 @@ RECIPES = {
             {
                 **{"context_size": 6, "embedding_dim": 150, "hidden_size": 300, "context": "continuous"},
                 **{"dropout": 0.4, "optimizer": "adam", "learning_rate": 0.001, "batch_size": 256},
-                **{"epochs": 16, "patience": 5},
+                **{"epochs": 20, "patience": 5},
             },
         ),
         Recipe(
@@ -244,7 +244,7 @@ RECIPES = {
                 **{"tied": True, "embedding_dropout": 0.4, "hidden_dropout": 0.3, "output_dropout": 0.5},
                 **{"word_dropout": 0.1, "recurrent_dropout": 0.2, "optimizer": "adamw", "learning_rate": 0.001},
                 **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 35, "max_grad_norm": 0.25},
-                **{"epochs": 30, "patience": 6},
+                **{"epochs": 36, "patience": 6},
             },
         ),
         Recipe(
@@ -282,7 +282,7 @@ RECIPES = {
                 **{"word_dropout": 0.1, "recurrent_dropout": 0.5, "optimizer": "adamw", "learning_rate": 0.002},
                 **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 70, "random_bptt_len": True},
                 **{"activation_penalty": 2.0, "temporal_penalty": 1.0, "max_grad_norm": 0.25},
-                **{"epochs": 80, "patience": 10},
+                **{"epochs": 50, "patience": 10},
             },
         ),
         Recipe(
