@@ -1,10 +1,10 @@
 """Kill training runs with SIGKILL at random moments, resume each, and compare the final model byte for byte.
 
-A run is `fastlm train … --checkpoint DIRECTORY --resume` in a process of its own, on a text made by rule. It is killed
-one to five times and then left alone; its model and its log must be those of a run that was never killed and knew of
-no checkpoints. The process notes in a byte of shared memory what it is doing, so that the table can say where the kills
-fell: before training (importing and reading), while the run is taken up again, in a step, while a checkpoint is
-written, in validation, and while the best model is saved.
+A run is `fastlm train … --checkpoint DIRECTORY --resume` in a process of its own, on a text made by rule, of several
+kinds in turn. It is killed one to five times and then left alone; its model and its log must be those of a run that was
+never killed and knew of no checkpoints. The process notes in a byte of shared memory what it is doing, so that the
+table can say where the kills fell: before training (importing and reading), while the run is taken up again, in a step,
+while a checkpoint is written, in validation, and while the best model is saved.
 """
 
 import argparse
@@ -18,14 +18,21 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 PHASES = ("start", "resuming", "step", "checkpoint", "validation", "saving", "end")
 MOST_KILLS = 5  # of one run
 NUM_WORDS, NUM_LINES, NUM_VALID = 3000, 250, 300
+KINDS = (
+    "rnnlm --bptt-len 20",
+    "rnnlm --bptt-len 20 --cell lstm --output nce --num-samples 64 --optimizer adagrad",
+    "rnnlm --bptt-len 20 --cell gru --context sentence --optimizer asgd --output class",
+    "nnlm --output adaptive",
+)
 OPTIONS = (
-    *("--embedding-dim", "48", "--hidden-size", "48", "--batch-size", "8", "--bptt-len", "20", "--epochs", "24"),
+    *("--embedding-dim", "48", "--hidden-size", "48", "--batch-size", "8", "--epochs", "24"),
     *("--learning-rate", "0.0005", "--patience", "99", "--threads", "2", "--quiet"),
 )
 CHECKPOINTS = ("--checkpoint-every", "0.05s", "--resume")
@@ -42,19 +49,23 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_texts(folder)
-        expected, seconds = reference(folder)
-        phases: Counter[str] = Counter()
-        num_runs = num_different = 0
-        while phases.total() < options.kills:
-            num_runs += 1
-            job = Job(folder / f"run{num_runs}", folder)
-            phases += job.suffer(min(MOST_KILLS, options.kills - phases.total()), moments, seconds)
-            num_different += job.result() != expected
-    print("| kills | runs |", " | ".join(PHASES), "| runs with other bytes | seed |")
+        references = [reference(folder / str(number), kind, folder) for number, kind in enumerate(KINDS)]
+        phases = [Counter[str]() for _ in KINDS]
+        runs, different = [0] * len(KINDS), [0] * len(KINDS)
+        for number, (kind, (expected, seconds)) in cycle(enumerate(zip(KINDS, references, strict=True))):
+            left = options.kills - sum(counter.total() for counter in phases)
+            if left == 0:
+                break
+            job = Job(folder / f"{number}.{runs[number]}", kind, folder)
+            phases[number] += job.suffer(min(MOST_KILLS, left), moments, seconds)
+            runs[number] += 1
+            different[number] += job.result() != expected
+    print(f"| seed {seed} | kills | runs |", " | ".join(PHASES), "| runs with other bytes |")
     print("| --- " * (len(PHASES) + 4) + "|")
-    print(f"| {phases.total()} | {num_runs} |", " | ".join(str(phases[name]) for name in PHASES), end=" ")
-    print(f"| {num_different} | {seed} |")
-    return 1 if num_different else 0
+    for kind, counter, num_runs, num_different in zip(KINDS, phases, runs, different, strict=True):
+        fell = " | ".join(str(counter[name]) for name in PHASES)
+        print(f"| `{kind}` | {counter.total()} | {num_runs} | {fell} | {num_different} |")
+    return 1 if any(different) else 0
 
 
 def write_texts(folder: Path) -> None:
@@ -70,13 +81,13 @@ def write_texts(folder: Path) -> None:
 class Job:
     """A run in a folder of its own."""
 
-    def __init__(self, folder: Path, texts: Path) -> None:
-        folder.mkdir()
+    def __init__(self, folder: Path, kind: str, texts: Path) -> None:
+        folder.mkdir(parents=True)
         self.model, self.log = folder / "model.fastlm", folder / "log.jsonl"
         self.status = folder / "status"
         self.status.write_bytes(b"\0")
         files = (str(texts / "train"), "--valid", str(texts / "valid"), "-o", str(self.model), "--log", str(self.log))
-        self.arguments = ["train", "rnnlm", *files, *OPTIONS]
+        self.arguments = ["train", *kind.split(), *files, *OPTIONS]
         self.checkpoints = ["--checkpoint", str(folder / "checkpoints"), *CHECKPOINTS]
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:
@@ -106,9 +117,9 @@ class Job:
         return self.model.read_bytes(), [{k: v for k, v in line.items() if k not in timed} for line in lines[1:]]
 
 
-def reference(folder: Path) -> tuple[tuple[bytes, list[Any]], float]:
+def reference(folder: Path, kind: str, texts: Path) -> tuple[tuple[bytes, list[Any]], float]:
     """Run without checkpoints for the result, and with them for the time that it takes."""
-    plain, timed = Job(folder / "plain", folder), Job(folder / "timed", folder)
+    plain, timed = Job(folder / "plain", kind, texts), Job(folder / "timed", kind, texts)
     check(plain.start())
     began = time.perf_counter()
     check(timed.start(*timed.checkpoints))

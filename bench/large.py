@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], object]] = {
     "samples": large_outputs.print_samples,
     "prose": large_outputs.print_prose,
     "penn": large_outputs.print_penn,
+    "full": large_outputs.print_full,
 }
 
 

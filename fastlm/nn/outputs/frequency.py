@@ -12,7 +12,9 @@ LOGIT, LOGIT_WIDTH = 0.75, 0.029  # of a word's logit for a token, and of each e
 ROW, ROW_WIDTH = 20.0, 0.6  # of the update of a word's weights in each step
 TAIL = 100_000.0  # of what surrounds the products of a tail, in each step
 STEP_TOKENS = 1000  # in a step, about
-HEAD_SHARE = 0.75  # of the text that is predicted at full width: with less, perplexity suffers
+# Of the text that is predicted at full width. On the Penn Treebank, H = 100, shares of 0.75, 0.87 and 0.9 end at
+# validation perplexities of 149.2, 143.5 and 142.6; the full softmax at 140.7.
+HEAD_SHARE = 0.87
 LEAST_WIDTH = 8  # of a tail: below it a word costs no less
 MOST_TAILS = 4
 CANDIDATES = 64  # places where the order may be cut
@@ -78,7 +80,7 @@ def tail_widths(hidden_size: int, num_tails: int) -> list[int]:
 def choose_cutoffs(counts: NDArray[np.int64], hidden_size: int) -> list[int]:
     """Find where the tails of an adaptive softmax begin so that a token costs least.
 
-    The most frequent words, up to three quarters of the text, are left to the full width.
+    The most frequent words, up to seven eighths of the text, are left to the full width.
 
     Parameters
     ----------
