@@ -11,6 +11,7 @@ import argparse
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROW",
         help=f"a run, or all of a table (default: recipes): {', '.join(TABLES)}",
     )
-    parser.add_argument("--folder", type=Path, default=Path("quality"), help="where results are kept (quality)")
+    parser.add_argument("--folder", type=Path, default=Path("results"), help="where results are kept (results)")
     parser.add_argument("--with", dest="options", default="", help="options for all runs, in place of what they say")
     parser.add_argument("--list", action="store_true", help="print the commands of the runs, and train nothing")
     parser.add_argument("--show", action="store_true", help="print the tables of what is measured, and train nothing")
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     chosen = chosen_runs(options.rows or ["recipes"])
-    options.folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     failed = []
     for table, runs in chosen.items():
         for one in runs:
@@ -91,6 +92,7 @@ def measured(one: Run, corpus: str, options: argparse.Namespace) -> bool:
                 "to measure again, or name another --folder"
             )
         return True
+    options.folder.mkdir(parents=True, exist_ok=True)
     print(f"{one.name}: {origin['command']}", file=sys.stderr, flush=True)
     try:
         result = measure(one, corpus, options)
@@ -129,8 +131,17 @@ def measure(one: Run, corpus: str, options: argparse.Namespace) -> dict[str, Any
 
 
 def fastlm(*arguments: str | Path) -> Any:
+    """Run a command, and return what it prints; if this process is to end, so that it can go on another time."""
     words = [sys.executable, "-P", "-m", "fastlm", *map(str, arguments), "--json"]
-    return json.loads(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            output, _ = process.communicate()
+        except SystemExit:  # Ctrl-C reaches it by itself
+            process.terminate()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    return json.loads(output)
 
 
 def print_table(table: str, folder: Path) -> None:
