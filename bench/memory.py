@@ -14,7 +14,7 @@ from typing import Any
 
 from zipf import write_text
 
-NUM_TOKENS = 5_000_000  # of the shorter text: more than is shuffled together
+NUM_TOKENS = 8_000_000  # of the shorter text: twice what is shuffled together, in groups as large as the longer one's
 TIMES = 10
 VOCAB_SIZE = 10_000
 STEPS = 400
