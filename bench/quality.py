@@ -1,49 +1,70 @@
-"""Train the models of the README on the Penn Treebank with its commands, and print its table.
+"""Train by the shipped recipes, evaluate exactly, and print tables; what was measured before is not measured again.
 
-Each row runs the command line as a user would, in a process of its own, then `fastlm evaluate` on the saved model.
-The Penn Treebank is not free to ship: put ptb.train.txt and ptb.valid.txt (or .gz, .xz), in the usual form of
-Mikolov et al. with 10,000 words, into the folder named by --data.
+Each run is the command line as a user would call it, in a process of its own, then `fastlm evaluate --num-streams 1`
+on the saved model. All that a run leaves is in the folder of --folder, under its name: .fastlm, the model; .jsonl, the
+log, for `fastlm plot`; .json, its row. A run that was stopped goes on from its checkpoint. The corpora are not free to
+ship: put ptb.train.txt and ptb.valid.txt (or .gz, .xz), in the usual form of Mikolov et al. with 10,000 words, into the
+folder named by --data; and nsmc.train.txt and nsmc.valid.txt, Korean film reviews, one a line.
 """
 
 import argparse
 import json
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import product_rate
+from quality_runs import TABLES, Run
 
-ROWS = {
-    "nnlm": "train nnlm {train} --valid {valid} -o {model}",
-    "rnnlm": "train rnnlm {train} --valid {valid} -o {model}",
-}
+from fastlm.training.recipes import recipe
+
+COLUMNS = ("parameters", "epochs", "minutes", "tokens/s", "GFLOP/s of this machine", "minutes at 160 GFLOP/s")
+RATE = 160  # GFLOP/s that the allowed minutes are for
 WORDS = ("monday", "january", "three", "ford", "president", "profit")
-HEADER = "| command | parameters | epochs | minutes | tokens/s | GFLOP/s of this machine | validation perplexity |"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which (default: all): {', '.join(ROWS)}")
-    parser.add_argument("--keep", type=Path, help="a folder to leave the models in")
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"a run, or all of a table (default: recipes): {', '.join(TABLES)}",
+    )
+    parser.add_argument("--folder", type=Path, default=Path("results"), help="where results are kept (results)")
+    parser.add_argument("--with", dest="options", default="", help="options for all runs, in place of what they say")
+    parser.add_argument("--list", action="store_true", help="print the commands of the runs, and train nothing")
+    parser.add_argument("--show", action="store_true", help="print the tables of what is measured, and train nothing")
 
 
 def run(options: argparse.Namespace) -> int:
-    unknown = set(options.rows) - set(ROWS)
-    if unknown:
-        raise SystemExit(f"python bench quality: no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
-    train, valid = (find(options.data, name) for name in ("ptb.train.txt", "ptb.valid.txt"))
-    print(HEADER, "| --- " * HEADER.count(" |") + "|", sep="\n", flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.keep or Path(scratch)
-        models = {row: folder / f"ptb.{row}.fastlm" for row in options.rows or ROWS}
-        for row, model in models.items():
-            print(measure(ROWS[row], train, valid, model), flush=True)
-        for model in models.values():
-            print_neighbours(model)
-    return 0
+    chosen = chosen_runs(options.rows or ["recipes"])
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    failed = []
+    for table, runs in chosen.items():
+        for one in runs:
+            if options.list:
+                print(shown(one, TABLES[table].corpus, options.options))
+            elif not options.show and not measured(one, TABLES[table].corpus, options):
+                failed.append(one.name)
+        if not options.list:
+            print_table(table, options.folder)
+    if failed:
+        print(f"python bench quality: without a result: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def chosen_runs(rows: list[str]) -> dict[str, list[Run]]:
+    """Return the runs that are named, by table."""
+    found = {name: [one for one in table.runs if name in rows or one.name in rows] for name, table in TABLES.items()}
+    known = {*TABLES, *(one.name for table in TABLES.values() for one in table.runs)}
+    if unknown := set(rows) - known:
+        raise SystemExit(f"python bench quality: no row {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return {name: runs for name, runs in found.items() if runs}
 
 
 def find(folder: Path, name: str) -> Path:
@@ -53,32 +74,134 @@ def find(folder: Path, name: str) -> Path:
     raise SystemExit(f"python bench quality: no {name} (or .gz, .xz, .zst) in {folder.absolute()}; name it by --data")
 
 
-def measure(command: str, train: Path, valid: Path, model: Path) -> str:
+def shown(one: Run, corpus: str, others: str) -> str:
+    """Write a run's command as a user would."""
+    kind, _, settings = one.options.partition(" ")
+    words = [kind, f"{corpus}.train.txt --valid {corpus}.valid.txt -o {one.name}.fastlm", settings, others]
+    return " ".join(["fastlm train", *filter(None, words)])
+
+
+def measured(one: Run, corpus: str, options: argparse.Namespace) -> bool:
+    """Train and evaluate, unless that is done; return whether there is a result."""
+    file = options.folder / f"{one.name}.json"
+    origin = {"command": shown(one, corpus, options.options), "recipe": recipe_settings(one)}
+    if file.exists():
+        if json.loads(file.read_text())["origin"] != origin:
+            raise SystemExit(
+                f"python bench quality: {file} is the result of another command, or of the recipe as it was; remove it "
+                "to measure again, or name another --folder"
+            )
+        return True
+    options.folder.mkdir(parents=True, exist_ok=True)
+    print(f"{one.name}: {origin['command']}", file=sys.stderr, flush=True)
+    try:
+        result = measure(one, corpus, options)
+    except subprocess.CalledProcessError as failure:
+        print(f"{one.name}: {shlex.join(failure.cmd)}: exit status {failure.returncode}", file=sys.stderr, flush=True)
+        return False
+    file.write_text(json.dumps({"origin": origin, **result}, ensure_ascii=False, indent=1))
+    shutil.rmtree(options.folder / f"{one.name}.checkpoint")
+    return True
+
+
+def recipe_settings(one: Run) -> dict[str, Any]:
+    words = one.options.split()
+    return dict(recipe(words[words.index("--recipe") + 1]).settings) if "--recipe" in words else {}
+
+
+def measure(one: Run, corpus: str, options: argparse.Namespace) -> dict[str, Any]:
     rate = product_rate(2048)
-    words = [word.format(train=train, valid=valid, model=model) for word in command.split()]
-    began = time.perf_counter()
-    history = fastlm(*words)["history"]["epochs"]
-    minutes = (time.perf_counter() - began) / 60
-    report = fastlm("evaluate", model, valid)
-    facts = fastlm("info", model)
-    speed = np.median([epoch["tokens_per_second"] for epoch in history])
-    shown = "fastlm " + command.format(train="ptb.train.txt", valid="ptb.valid.txt", model=model.name)
-    return (
-        f"| `{shown}` | {facts['num_parameters']:,} | {len(history)} | {minutes:.1f} | {speed:,.0f} "
-        f"| {rate:.0f} | {report['perplexity']:.2f} |"
-    )
+    kind, *settings = one.options.split()
+    train, valid = (find(options.data, f"{corpus}.{part}.txt") for part in ("train", "valid"))
+    model = options.folder / f"{one.name}.fastlm"
+    job = ["-o", model, "--log", model.with_suffix(".jsonl"), "--checkpoint", model.with_suffix(".checkpoint")]
+    words = ["train", kind, train, "--valid", valid, *job, "--resume", *settings, *shlex.split(options.options)]
+    history = fastlm(*words)["history"]
+    report = fastlm("evaluate", model, valid, "--num-streams", "1")
+    epochs = history["epochs"]
+    return {
+        "parameters": fastlm("info", model)["num_parameters"],
+        "epochs": sum(epoch["part"] for epoch in epochs),
+        "seconds": sum(epoch["seconds"] for epoch in epochs),
+        "tokens_per_second": float(np.median([epoch["tokens_per_second"] for epoch in epochs])),
+        "gflops": rate,
+        "ended": history["ended"],
+        "report": report,
+    }
 
 
-def print_neighbours(model: Path) -> None:
-    print(f"\nNearest words in {model.name}\n")
-    for word in WORDS:
-        neighbours = fastlm("similar", model, word, "-k", "5")["neighbours"]
-        print(f"    {word:10} {', '.join(neighbour['word'] for neighbour in neighbours)}")
-
-
-def fastlm(*arguments: str | Path) -> dict:
+def fastlm(*arguments: str | Path) -> Any:
+    """Run a command, and return what it prints; if this process is to end, so that it can go on another time."""
     words = [sys.executable, "-P", "-m", "fastlm", *map(str, arguments), "--json"]
-    result = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
-    if result.returncode:
-        raise SystemExit(f"python bench quality: {shlex.join(words)}: exit status {result.returncode}")
-    return json.loads(result.stdout)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            output, _ = process.communicate()
+        except SystemExit:  # Ctrl-C reaches it by itself
+            process.terminate()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    return json.loads(output)
+
+
+def print_table(table: str, folder: Path) -> None:
+    """Print the rows that are measured, and keep them in the folder."""
+    files = {one: folder / f"{one.name}.json" for one in TABLES[table].runs}
+    results = {one: json.loads(file.read_text()) for one, file in files.items() if file.exists()}
+    if not results:
+        return
+    head = ["command", *COLUMNS, *HEADS.get(table, ("validation perplexity", "at most, within minutes"))]
+    lines = [head, ["---"] * len(head)]
+    lines += [
+        [f"`{result['origin']['command']}`", *cells(result), *ends(table, one, result, results)]
+        for one, result in results.items()
+    ]
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    if table == "seeds":
+        values = [result["report"]["perplexity"] for result in results.values()]
+        text += f"\nMean {np.mean(values):.2f}, from {min(values):.2f} to {max(values):.2f}\n"
+    if table == "defaults":
+        text += "".join(neighbours(folder / f"{one.name}.fastlm") for one in results)
+    (folder / f"{table}.md").write_text(text, encoding="utf-8")
+    print(f"\n{text}", flush=True)
+
+
+HEADS = {
+    **{name: ("validation perplexity", "of the recipe") for name in TABLES if name.startswith("ablation")},
+    "korean": ("validation perplexity", "bits a character", "unknown words"),
+}
+
+
+def cells(result: dict[str, Any]) -> list[str]:
+    minutes, rate = result["seconds"] / 60, result["gflops"]
+    return [
+        f"{result['parameters']:,}",
+        f"{result['epochs']:.1f}",
+        f"{minutes:.1f}",
+        f"{result['tokens_per_second']:,.0f}",
+        f"{rate:.0f}",
+        f"{minutes * rate / RATE:.1f}",
+    ]
+
+
+def ends(table: str, one: Run, result: dict[str, Any], results: dict[Run, dict[str, Any]]) -> list[str]:
+    """Return the last cells of a row: what is measured, and what it is to be compared with."""
+    report = result["report"]
+    perplexity = f"{report['perplexity']:.2f}"
+    if table == "korean":
+        unknown = report["num_unknown"] / report["num_words"]
+        return [perplexity, f"{report['bits_per_character']:.4f}", f"{100 * unknown:.2f} %"]
+    if table.startswith("ablation"):
+        baseline = results.get(TABLES[table].runs[0])
+        difference = report["perplexity"] - baseline["report"]["perplexity"] if baseline else 0.0
+        return [perplexity, f"{difference:+.2f}"]
+    return [perplexity, ", ".join(f"{value:g}" for value in (one.at_most, one.minutes) if value is not None)]
+
+
+def neighbours(model: Path) -> str:
+    """Write the nearest words of some words."""
+    lines = [f"\nNearest words in {model.name}\n\n"]
+    for word in WORDS:
+        found = fastlm("similar", model, word, "-k", "5")["neighbours"]
+        lines.append(f"    {word:10} {', '.join(neighbour['word'] for neighbour in found)}\n")
+    return "".join(lines)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fastlm.text.corpus import Corpus
     from fastlm.text.tokenizer import Tokenizer
     from fastlm.text.vocabulary import Vocabulary
+    from fastlm.training.recipes import recipe
     from fastlm.training.trainer import Trainer
 
     __version__: str
@@ -33,6 +34,7 @@ _HOMES = {
     "TrainingError": "fastlm.errors",
     "Vocabulary": "fastlm.text.vocabulary",
     "load": "fastlm.models",
+    "recipe": "fastlm.training.recipes",
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "TrainingError",
     "Vocabulary",
     "load",
+    "recipe",
 ]
 
 

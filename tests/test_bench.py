@@ -38,3 +38,39 @@ def test_the_contenders_learn_alike(kind: str, batch: int) -> None:
     for losses in json.loads(result.stdout):
         assert losses[0] == pytest.approx(math.log(10_000), abs=0.2)  # nothing is known yet
         assert losses[-1] < losses[0]
+
+
+def test_quality_measures_a_row_once(tmp_path: Path, english_lines: list[str]) -> None:
+    for part in ("train", "valid"):
+        (tmp_path / f"ptb.{part}.txt").write_text("".join(f"{line}\n" for line in english_lines * 3))
+    small = "--embedding-dim 6 --hidden-size 6 --epochs 1 --threads 1"
+    folder = tmp_path / "results"
+    command = [sys.executable, "-P", BENCH, "quality", "elman", "--data", str(tmp_path), "--folder", str(folder)]
+    first = subprocess.run([*command, "--with", small], capture_output=True, text=True, check=True)
+    assert "--recipe elman --embedding-dim 6" in first.stdout
+    assert "| 118, 60 |" in first.stdout
+    assert {path.name for path in folder.iterdir()} == {"elman.fastlm", "elman.jsonl", "elman.json", "recipes.md"}
+    again = subprocess.run([*command, "--with", small], capture_output=True, text=True, check=True)
+    assert again.stdout == first.stdout
+    assert again.stderr == ""  # nothing was trained
+    other = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert other.returncode == 1
+    assert "is the result of another command" in other.stderr
+
+
+PARSED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from quality import shown
+from quality_runs import TABLES
+from fastlm.cli.main import build_parser
+names = [run.name for table in TABLES.values() for run in table.runs]
+assert len(set(names)) == len(names)
+for table in TABLES.values():
+    for run in table.runs:
+        build_parser().parse_args(shown(run, table.corpus, "").split()[1:])
+"""
+
+
+def test_all_rows_of_quality_are_commands() -> None:
+    subprocess.run([sys.executable, "-P", "-c", PARSED, BENCH], check=True)

@@ -15,8 +15,8 @@ import pytest
 
 import fastlm
 
-HEAVY = {"numpy", "scipy", "tqdm", "threadpoolctl", "tokenizers", "zstandard"}
-NAMES = {"Corpus", "FastLMError", "NGramLM", "NNLM", "RNNLM", "Trainer", "Vocabulary", "load"}
+HEAVY = {"matplotlib", "numpy", "scipy", "tqdm", "threadpoolctl", "tokenizers", "zstandard"}
+NAMES = {"Corpus", "FastLMError", "NGramLM", "NNLM", "RNNLM", "Trainer", "Vocabulary", "load", "recipe"}
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(fastlm.__path__, "fastlm.")

@@ -73,15 +73,15 @@ def _open_corpus(options: argparse.Namespace, vocabulary: "Vocabulary | None") -
 def _encode(options: argparse.Namespace, vocabulary: "Vocabulary | None") -> "Corpus":
     """Take the vocabulary that is given, or make one of the training text, and encode the text."""
     from fastlm.text.corpus import Corpus
-    from fastlm.text.vocabulary import Vocabulary
+    from fastlm.text.subwords import SUBWORD, build_vocabulary
 
     with _readable_twice(options.file) as path:
         vocabulary = (
             vocabulary
             or given_vocabulary(options)
-            or Vocabulary.build(
+            or build_vocabulary(
                 path,
-                max_size=options.vocab_size or VOCAB_SIZE,
+                vocab_size=options.vocab_size or (None if options.tokenizer == SUBWORD else VOCAB_SIZE),
                 min_count=options.min_count or 1,
                 tokenizer=options.tokenizer or "whitespace",
                 lower_case=options.lower_case,

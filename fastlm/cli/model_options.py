@@ -34,7 +34,11 @@ def add_nnlm_options(parser: argparse.ArgumentParser) -> None:
         type=whole_number(0),
         help="learned averages of the words beyond the window, each over twice as many; for continuous context (0)",
     )
-    group.add_argument("--direct", action="store_true", help="connect the word vectors to the output directly as well")
+    group.add_argument(
+        "--direct",
+        action=argparse.BooleanOptionalAction,
+        help="connect the word vectors to the output directly as well",
+    )
     rates = parser.add_argument_group("regularisation")
     _add_dropout(rates, 0.3)
     _add_rate(rates, "embedding", "on the word vectors")
@@ -50,7 +54,9 @@ def add_rnnlm_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num-layers", metavar="N", type=whole_number(1), help="recurrent layers, one on another (1)")
     _add_sizes(group, embedding_dim=256, hidden_size=256, context="continuous")
     group.add_argument(
-        "--residual", action="store_true", help="add what goes into a layer to what comes out, where both have one size"
+        "--residual",
+        action=argparse.BooleanOptionalAction,
+        help="add what goes into a layer to what comes out, where both have one size",
     )
     rates = parser.add_argument_group("regularisation")
     _add_dropout(rates, 0.35)

@@ -48,7 +48,7 @@ def add_text_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         type=whole_number(3),
         default=None,
-        help=f"at most so many words, <unk> and </s> among them ({VOCAB_SIZE})",
+        help=f"at most so many words, <unk> and </s> among them ({VOCAB_SIZE}; 8000 for subword)",
     )
     group.add_argument(
         "--min-count", metavar="N", type=whole_number(1), default=None, help="leave out words that are rarer (1)"
@@ -64,7 +64,8 @@ def add_text_options(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         type=tokenizer,
         default=None,
-        help="whitespace, word, char, or the path of a Hugging Face tokenizer.json (whitespace)",
+        help="whitespace, word, char, subword, which is learned from the text, or the path of a Hugging Face "
+        "tokenizer.json (whitespace)",
     )
     group.add_argument("--lower-case", action="store_true", default=False, help="for the tokenizer word")
     add_errors(group)
@@ -76,6 +77,8 @@ def check_text_options(options: argparse.Namespace) -> None:
         options.wrong_call(
             "argument --vocab: a list of words is taken as it is; leave out --vocab-size and --min-count"
         )
+    if options.vocab is not None and options.tokenizer == "subword":
+        options.wrong_call("argument --tokenizer: subwords are learned together with the vocabulary; leave out --vocab")
     if options.lower_case and options.tokenizer != "word":
         options.wrong_call(
             f"argument --lower-case: the tokenizer {options.tokenizer or 'whitespace'} keeps case; "
@@ -189,9 +192,9 @@ def positive_duration(value: str) -> float:
 
 def tokenizer(value: str) -> str:
     """Take the name of a tokenizer, or the path of one."""
-    if value not in ("whitespace", "word", "char") and not value.endswith(".json"):
+    if value not in ("whitespace", "word", "char", "subword") and not value.endswith(".json"):
         raise argparse.ArgumentTypeError(
-            f"expected whitespace, word, char or the path of a Hugging Face tokenizer.json, got {value!r}"
+            f"expected whitespace, word, char, subword or the path of a Hugging Face tokenizer.json, got {value!r}"
         )
     return value
 

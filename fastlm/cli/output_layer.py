@@ -30,7 +30,7 @@ def add_output_layer(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--tied",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="for softmax, sampled and nce: take the word vectors for the output's table as well",
     )
     group.add_argument(
@@ -65,7 +65,7 @@ def check_output_layer(options: argparse.Namespace) -> None:
         return  # it is that of the model, which is not known yet
     kind = getattr(options, "output_layer", KINDS[0])
     for name in OPTIONS:
-        if name in options and kind not in USED_BY[name]:
+        if getattr(options, name, False) is not False and kind not in USED_BY[name]:  # False: --no-tied
             users = " or ".join(USED_BY[name])
             options.wrong_call(f"argument --{name.replace('_', '-')}: only --output {users} uses it, not {kind}")
     if "num_classes" in options and "cutoffs" in options:

@@ -76,6 +76,11 @@ def prepare(options: argparse.Namespace) -> None:
 
 def _check_call(options: argparse.Namespace) -> None:
     check_text_options(options)
+    if options.tokenizer == "subword":
+        options.wrong_call(
+            "argument --tokenizer: subwords are learned by fastlm train; train a model on a part of the text, and give "
+            "it by --vocab MODEL, or the path of a Hugging Face tokenizer.json"
+        )
     if [*options.files, options.vocab].count("-") > 1:
         options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
     if options.output == "-":

@@ -10,6 +10,7 @@ from fastlm.cli.model_options import MODEL_OPTIONS
 from fastlm.cli.options import check_text_options, given, given_text_options
 from fastlm.cli.output import print_json, teller
 from fastlm.cli.output_layer import check_output_layer, chosen_output_layer, with_counts
+from fastlm.cli.recipes import take_recipe
 from fastlm.cli.termination import Terminated, termination
 from fastlm.cli.train_options import add_kinds
 
@@ -27,7 +28,7 @@ TRAINER_OPTIONS = (
     *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
     *("averaging_patience", "schedule", "warmup_steps"),
     *("max_grad_norm", "patience", "seed", "threads", "log"),
-    *("checkpoint", "checkpoint_every", "resume", "time_limit", "valid_tokens"),
+    *("checkpoint", "checkpoint_every", "resume", "time_limit", "valid_tokens", "recipe"),
 )
 
 
@@ -47,6 +48,7 @@ def add_parser(verbs: Parsers) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train a model, keep the best epoch in the output file, and print its report on the validation text."""
     began = time.monotonic()
+    take_recipe(options)
     _check_call(options)
     _check_outputs(options)
     say = teller(quiet=options.quiet)

@@ -15,6 +15,7 @@ from fastlm.cli.options import (
     whole_number,
 )
 from fastlm.cli.output_layer import add_output_layer
+from fastlm.cli.recipes import add_recipe
 
 __all__ = ["add_kinds"]
 
@@ -46,7 +47,9 @@ def _add_rnnlm(kinds: Parsers, run: Verb) -> None:
     training.add_argument(
         "--bptt-len", metavar="N", type=whole_number(1), help="steps that the gradient goes back through time (35)"
     )
-    training.add_argument("--random-bptt-len", action="store_true", help="draw these steps anew for each chunk")
+    training.add_argument(
+        "--random-bptt-len", action=argparse.BooleanOptionalAction, help="draw these steps anew for each chunk"
+    )
 
 
 def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.ArgumentParser:
@@ -65,6 +68,7 @@ def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.Argum
         metavar="FILE",
         help="the text, one sentence a line: plain, .gz, .xz, .zst, or - for standard input; or a prepared corpus",
     )
+    add_recipe(parser, name)
     parser.add_argument("--valid", metavar="FILE", default=None, help="text, or corpus, to choose the best epoch by")
     parser.add_argument(
         "--valid-tokens",

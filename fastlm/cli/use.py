@@ -228,6 +228,8 @@ def info(options: argparse.Namespace) -> None:
         print_json(facts)
         return
     rows = [(name.replace("_", " "), _cell(value)) for name, value in facts.items() if not isinstance(value, dict)]
+    if "recipe" in facts:
+        rows.append(("recipe", _recipe_words(**facts["recipe"])))
     for group in ("tokenizer", "config", "info"):
         rows += _rows(group, facts.get(group, {}))
     rows += [
@@ -249,16 +251,23 @@ def _rows(group: str, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _facts(model: "LanguageModel", options: argparse.Namespace) -> dict[str, Any]:
-    arrays = model.parameters
+    arrays, training = model.parameters, dict(model.info)
+    recipe = training.pop("recipe", None)
     return {
         **_file_facts(options, model.vocabulary),
         "architecture": model.architecture,
         "context": model.context,
         "num_parameters": sum(array.size for array in arrays.values()),
+        **({} if recipe is None else {"recipe": recipe}),
         "config": model.config,
-        "info": model.info,
+        "info": training,
         "parameters": {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in arrays.items()},
     }
+
+
+def _recipe_words(name: str, overridden: dict[str, Any]) -> str:
+    others = ", ".join(f"{setting} {_cell(value)}" for setting, value in overridden.items())
+    return f"{name}, with {others}" if others else name
 
 
 def _corpus_facts(options: argparse.Namespace) -> dict[str, Any]:

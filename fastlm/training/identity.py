@@ -14,24 +14,26 @@ from fastlm.training.history import Epoch, finite
 if TYPE_CHECKING:
     from fastlm.training.trainer import Trainer
 
-__all__ = ["check_same_run", "run_identity", "training_info"]
+__all__ = ["RUN_OPTIONS", "check_same_run", "run_identity", "training_info"]
 
-RECIPE = (
+ALWAYS = (
     *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
     *("schedule", "warmup_steps", "max_grad_norm", "seed"),
 )
 IF_GIVEN = ("averaging_patience", "time_limit", "valid_tokens")
+RUN_OPTIONS = (*ALWAYS, "patience", *IF_GIVEN)  # of a Trainer: all that decides about the result
 
 
 def training_info(trainer: "Trainer", train: Corpus, epochs: int, epoch: Epoch | None) -> dict[str, Any]:
     """Describe a run for the model file, at an epoch; no times, so that equal models are equal bytes."""
-    info = {name: getattr(trainer, name) for name in RECIPE}
+    info = {name: getattr(trainer, name) for name in ALWAYS}
     info |= {name: getattr(trainer, name) for name in IF_GIVEN if getattr(trainer, name) is not None}
     info |= {"epochs": epochs, "train_tokens": train.num_tokens}
     if epoch is not None:
         kept = asdict(epoch)
         info |= {name: kept[name] for name in ("epoch", "step", "train_loss", "valid_loss")}
-    return {"training": {name: finite(value) for name, value in info.items()}}
+    made_by = {} if trainer.recipe is None else {"recipe": trainer.recipe.described(trainer.model, epochs)}
+    return made_by | {"training": {name: finite(value) for name, value in info.items()}}
 
 
 def run_identity(trainer: "Trainer", train: Corpus, valid: Corpus | None, epochs: int) -> dict[str, str]:
@@ -41,8 +43,10 @@ def run_identity(trainer: "Trainer", train: Corpus, valid: Corpus | None, epochs
     """
     model = trainer.model
     sizes = {name: value for name, value in model.config.items() if name != "seed"}
-    options = {name: getattr(trainer, name) for name in (*RECIPE, "patience", *IF_GIVEN)}
+    options = {name: getattr(trainer, name) for name in RUN_OPTIONS}
     values = {"architecture": model.architecture, **sizes, **options, "epochs": epochs}
+    if trainer.recipe is not None:
+        values["recipe"] = trainer.recipe.described(model, epochs)
     return {name: "not given" if value is None else str(value) for name, value in values.items()} | {
         "vocabulary": f"{len(model.vocabulary):,} words, {model.vocabulary.fingerprint()[:12]}",
         "training text": _fingerprint(train),

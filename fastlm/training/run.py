@@ -91,6 +91,7 @@ class Run:
         trainer, total = self.trainer, self.epochs * self.train.num_tokens
         done = round(self._epochs_done() * self.train.num_tokens)
         options = {name: value for name, value in vars(trainer).items() if isinstance(value, str | int | float)}
+        options |= {} if trainer.recipe is None else {"recipe": trainer.recipe.name}
         with (
             Log(trainer.log, log_mark) as self.log,
             Progress(total, "tok", enabled=trainer.progress, description="train", done=done) as self.bar,

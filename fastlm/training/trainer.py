@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from numbers import Real
+from typing import TYPE_CHECKING
 
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.models import NeuralModel
@@ -25,6 +26,9 @@ from fastlm.text.corpus import Corpus
 from fastlm.training.history import Epoch, History, Step
 from fastlm.training.run import Run
 
+if TYPE_CHECKING:
+    from fastlm.training.recipes import Recipe
+
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -36,6 +40,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 SCHEDULES = ("cosine", "halving", "constant")
 PATIENCE = 3
+EPOCHS = 10
 Callback = Callable[[Step | Epoch], object]
 
 
@@ -104,6 +109,8 @@ class Trainer:
         Seconds of the limit that have passed before `fit`: with reading the text, for example.
     valid_tokens : int, optional
         Validate on so many tokens from the beginning of the validation text; on all of it at the end.
+    recipe : Recipe, optional
+        Where these settings are from, for the model file; `Recipe.trainer` gives it.
 
     Attributes
     ----------
@@ -150,6 +157,7 @@ class Trainer:
         time_limit: float | None = None,
         time_used: float = 0.0,
         valid_tokens: int | None = None,
+        recipe: "Recipe | None" = None,
     ) -> None:
         if not isinstance(model, NeuralModel):
             raise ValueError(f"model must be an NNLM or an RNNLM, got {type(model).__name__}")
@@ -195,9 +203,10 @@ class Trainer:
         self.time_limit = None if time_limit is None else _positive("time_limit", real_number("time_limit", time_limit))
         self.time_used = _seconds("time_used", time_used)
         self.valid_tokens = None if valid_tokens is None else whole_number("valid_tokens", valid_tokens, minimum=1)
+        self.recipe = recipe
         self.history = History()
 
-    def fit(self, train: Corpus, valid: Corpus | None = None, *, epochs: int = 10) -> History:
+    def fit(self, train: Corpus, valid: Corpus | None = None, *, epochs: int | None = None) -> History:
         """Train for a number of epochs, and leave the best one's parameters in the model.
 
         Ctrl-C ends the run in good order: the history so far is returned. SIGTERM does the same before it does what
@@ -207,7 +216,8 @@ class Trainer:
         ----------
         train, valid : Corpus
             Of the model's vocabulary. Without validation text the last epoch counts as the best.
-        epochs : int
+        epochs : int, optional
+            At most; if not given, as many as the recipe says, or 10.
 
         Returns
         -------
@@ -222,6 +232,8 @@ class Trainer:
         FileError
             If something cannot be written, or checkpoints are there that are not to be resumed.
         """
+        if epochs is None:
+            epochs = EPOCHS if self.recipe is None else self.recipe.epochs
         epochs = whole_number("epochs", epochs, minimum=1)
         check_vocabulary(train, self.model.vocabulary, name="train corpus")
         if valid is not None:

@@ -17,7 +17,7 @@ from fastlm.cli import main
 from fastlm.cli.main import build_parser
 from fastlm.errors import FileError
 from fastlm.models import ARCHITECTURES
-from fastlm.training.trainer import OPTIMIZERS, Trainer
+from fastlm.training.trainer import EPOCHS, OPTIMIZERS, Trainer
 
 SMALL = {
     "nnlm": ["--embedding-dim", "4", "--hidden-size", "6", "--batch-size", "16", "--threads", "1", "--epochs", "2"],
@@ -485,6 +485,7 @@ def test_the_help_tells_the_defaults_of_the_library(kind):
     helps = {action.dest: action.help for action in parser_of(kind)._actions}
     signatures = [inspect.signature(call) for call in (ARCHITECTURES[kind], Trainer, Trainer.fit)]
     defaults = {name: p.default for signature in signatures for name, p in signature.parameters.items()}
+    defaults["epochs"] = EPOCHS  # where no recipe says more
     named = [
         *("embedding_dim", "hidden_size", "dropout", "context", "optimizer", "momentum", "schedule"),
         *("warmup_steps", "max_grad_norm", "epochs", "seed", *(["context_size"] if kind == "nnlm" else [])),

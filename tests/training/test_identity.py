@@ -19,7 +19,7 @@ def test_every_option_of_the_trainer_either_decides_or_is_known_not_to() -> None
     """An option that is added must be put on one of the two lists, or runs that differ in it would be taken for one."""
     trainer = Trainer(RNNLM(VOCABULARY, embedding_dim=3, hidden_size=4))
     harmless = {"threads", "progress", "log", "callback", "output", "checkpoint", "checkpoint_every", "resume"}
-    parts = {"model", "time_used", "history"}
+    parts = {"model", "time_used", "history", "recipe"}  # a recipe is named where there is one
     assert vars(trainer).keys() - harmless - parts <= describe().keys()
 
 

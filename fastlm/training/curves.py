@@ -1,0 +1,158 @@
+"""Learning curves: the logs of runs, as a picture."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from fastlm.errors import DataError, LineError
+from fastlm.storage import Source, atomic_write
+from fastlm.storage.files import system_failures
+
+__all__ = ["AXES", "Curve", "draw_curves", "read_curve"]
+
+AXES = ("epochs", "minutes", "steps")
+SIZE = (8.0, 5.0)  # inches
+DOTS_PER_INCH = 150
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How perplexity went down in a run: one value for each epoch.
+
+    Attributes
+    ----------
+    name : str
+        That of the log, without its ending.
+    epochs, minutes, steps : list of float
+        What had been done at the end of each epoch, from the beginning of the run; minutes are those of training and
+        validation.
+    train, valid : list of float
+        Perplexities; NaN where there is none.
+    """
+
+    name: str
+    epochs: list[float]
+    minutes: list[float]
+    steps: list[float]
+    train: list[float]
+    valid: list[float]
+
+    @property
+    def best(self) -> int | None:
+        """Index of the lowest validation perplexity; None if there is none."""
+        measured = [(value, index) for index, value in enumerate(self.valid) if not math.isnan(value)]
+        return min(measured)[1] if measured else None
+
+
+def read_curve(path: Source) -> Curve:
+    """Read the epochs in the log of a run.
+
+    Parameters
+    ----------
+    path : path
+        What `fastlm train --log` or `Trainer(log=…)` has written, also while it is still being written.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read.
+    DataError
+        If it is not such a log, or no epoch is finished in it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> line = '{"event": "epoch", "step": 9, "seconds": 30, "part": 1, "train_perplexity": 9, "valid_perplexity": 8}'
+    >>> _ = Path("run.jsonl").write_text(line + chr(10) + line + chr(10))
+    >>> curve = read_curve("run.jsonl")
+    >>> curve.name, curve.minutes, curve.valid
+    ('run', [0.5, 1.0], [8.0, 8.0])
+    """
+    name = os.fspath(path)
+    with system_failures("read", path):
+        lines = Path(path).read_bytes().split(b"\n")
+    finished = lines[:-1]  # a line that is being written has no end yet
+    events = [_event(line, name, number) for number, line in enumerate(finished, start=1)]
+    epochs = [event for event in events if event["event"] == "epoch"]
+    if not epochs:
+        raise DataError(f"{name}: no epoch is finished in it; expected the log of a run (fastlm train … --log FILE)")
+    try:
+        return Curve(
+            Path(name).stem,
+            epochs=list(accumulate(float(epoch["part"]) for epoch in epochs)),
+            minutes=list(accumulate(float(epoch["seconds"]) / 60 for epoch in epochs)),
+            steps=[float(epoch["step"]) for epoch in epochs],
+            train=[_number(epoch["train_perplexity"]) for epoch in epochs],
+            valid=[_number(epoch["valid_perplexity"]) for epoch in epochs],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{name}: an epoch is not described as fastlm train does it ({error!r})") from error
+
+
+def draw_curves(curves: list[Curve], path: Source, *, against: str = "epochs") -> None:
+    """Draw curves into one picture: validation as solid lines, training as dashed ones, the best epoch as a dot.
+
+    Parameters
+    ----------
+    curves : list of Curve
+    path : path
+        The picture; its ending says of what kind: .png, .svg, .pdf.
+    against : {"epochs", "minutes", "steps"}
+        What is on the horizontal axis.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    ValueError
+        If the ending is not that of a kind of picture.
+    """
+    if against not in AXES:
+        raise ValueError(f"against is {against!r}, expected one of {', '.join(AXES)}")
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import LogFormatter
+    except ImportError as error:
+        raise ImportError(
+            'curves are drawn by matplotlib, which is not there; install it: pip install "fastlm[plot]"'
+        ) from error
+    figure = Figure(figsize=SIZE, dpi=DOTS_PER_INCH, layout="constrained")
+    kind = Path(path).suffix.removeprefix(".").lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise ValueError(f"{os.fspath(path)!r} does not end as a picture; expected .png, .svg or .pdf")
+    axes = figure.add_subplot(xlabel=against, ylabel="perplexity", yscale="log")
+    for index, curve in enumerate(curves):
+        _draw(axes, curve, getattr(curve, against), f"C{index}")
+    for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 1)))
+    axes.grid(which="both", alpha=0.3)
+    axes.legend()
+    with atomic_write(path) as file:
+        figure.savefig(file, format=kind)
+
+
+def _draw(axes: Any, curve: Curve, places: list[float], color: str) -> None:
+    best = curve.best
+    name = curve.name if best is None else f"{curve.name}: {curve.valid[best]:.2f}"
+    axes.plot(places, curve.train, "--", color=color, linewidth=0.8, label=None if best is not None else name)
+    if best is not None:
+        axes.plot(places, curve.valid, color=color, label=name)
+        axes.plot(places[best], curve.valid[best], "o", color=color)
+
+
+def _event(line: bytes, name: str, number: int) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict) or "event" not in event:
+        raise LineError(name, number, "not a line of a run's log; expected what fastlm train --log FILE writes")
+    return event
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
