@@ -228,11 +228,12 @@ RECIPES = {
         Recipe(
             "nnlm",
             "nnlm",
-            "a window model for perplexity, in an hour",
+            "the modern window model (Sun & Iyyer 2021), in an hour",
             {
-                **{"context_size": 12, "embedding_dim": 300, "hidden_size": 600, "context": "continuous"},
-                **{"tied": True, "dropout": 0.5, "optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.05},
-                **{"batch_size": 512, "epochs": 24, "patience": 6},
+                **{"num_layers": 3, "context_size": 8, "num_averages": 4, "activation": "gelu", "tied": True},
+                **{"context": "continuous", "embedding_dim": 256, "hidden_size": 512, "embedding_dropout": 0.3},
+                **{"hidden_dropout": 0.4, "output_dropout": 0.45, "word_dropout": 0.1, "optimizer": "adamw"},
+                **{"learning_rate": 0.0015, "weight_decay": 0.05, "batch_size": 512, "epochs": 24, "patience": 6},
             },
         ),
         Recipe(
