@@ -26,6 +26,6 @@ def add_parser(verbs: Any) -> None:
 
 def plot(options: argparse.Namespace) -> None:
     """Draw all logs into one picture."""
-    from fastlm.training.curves import draw_curves, read_curve
+    from fastlm.training.curves import draw_curves, read_curves
 
-    draw_curves([read_curve(log) for log in options.logs], options.output, against=options.against)
+    draw_curves(read_curves(options.logs), options.output, against=options.against)

@@ -3,7 +3,9 @@
 import json
 import math
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ from fastlm.errors import DataError, LineError
 from fastlm.storage import Source, atomic_write
 from fastlm.storage.files import system_failures
 
-__all__ = ["AXES", "Curve", "draw_curves", "read_curve"]
+__all__ = ["AXES", "Curve", "draw_curves", "read_curve", "read_curves"]
 
 AXES = ("epochs", "minutes", "steps")
 SIZE = (8.0, 5.0)  # inches
 DOTS_PER_INCH = 150
+TRAINING: dict[str, Any] = {"linestyle": "--", "linewidth": 0.8}
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Curve:
         That of the log, without its ending.
     epochs, minutes, steps : list of float
         What had been done at the end of each epoch, from the beginning of the run; minutes are those of training and
-        validation.
+        validation, from the beginning of the log.
     train, valid : list of float
         Perplexities; NaN where there is none.
     """
@@ -66,11 +69,12 @@ def read_curve(path: Source) -> Curve:
     Examples
     --------
     >>> from pathlib import Path
-    >>> line = '{"event": "epoch", "step": 9, "seconds": 30, "part": 1, "train_perplexity": 9, "valid_perplexity": 8}'
-    >>> _ = Path("run.jsonl").write_text(line + chr(10) + line + chr(10))
+    >>> figures = '"step": 9, "seconds": 30, "part": 1, "train_perplexity": 9, "valid_perplexity": 8'
+    >>> lines = [f'{{"event": "epoch", "epoch": {number}, {figures}}}' for number in (1, 2)]
+    >>> _ = Path("run.jsonl").write_text("".join(f"{line}{chr(10)}" for line in lines))
     >>> curve = read_curve("run.jsonl")
-    >>> curve.name, curve.minutes, curve.valid
-    ('run', [0.5, 1.0], [8.0, 8.0])
+    >>> curve.name, curve.epochs, curve.minutes, curve.valid
+    ('run', [1.0, 2.0], [0.5, 1.0], [8.0, 8.0])
     """
     name = os.fspath(path)
     with system_failures("read", path):
@@ -83,7 +87,7 @@ def read_curve(path: Source) -> Curve:
     try:
         return Curve(
             Path(name).stem,
-            epochs=list(accumulate(float(epoch["part"]) for epoch in epochs)),
+            epochs=[float(epoch["epoch"] - 1 + epoch["part"]) for epoch in epochs],
             minutes=list(accumulate(float(epoch["seconds"]) / 60 for epoch in epochs)),
             steps=[float(epoch["step"]) for epoch in epochs],
             train=[_number(epoch["train_perplexity"]) for epoch in epochs],
@@ -93,8 +97,26 @@ def read_curve(path: Source) -> Curve:
         raise DataError(f"{name}: an epoch is not described as fastlm train does it ({error!r})") from error
 
 
+def read_curves(paths: Sequence[Source]) -> list[Curve]:
+    """Read several logs; those whose names are alike have their paths as names, so that they can be told apart.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        As for `read_curve`.
+    """
+    curves = [read_curve(path) for path in paths]
+    names = Counter(curve.name for curve in curves)
+    return [
+        curve if names[curve.name] == 1 else replace(curve, name=os.fspath(path))
+        for curve, path in zip(curves, paths, strict=True)
+    ]
+
+
 def draw_curves(curves: list[Curve], path: Source, *, against: str = "epochs") -> None:
     """Draw curves into one picture: validation as solid lines, training as dashed ones, the best epoch as a dot.
+
+    The legend says which line is which, and the lowest validation perplexity of each run.
 
     Parameters
     ----------
@@ -115,7 +137,7 @@ def draw_curves(curves: list[Curve], path: Source, *, against: str = "epochs") -
         raise ValueError(f"against is {against!r}, expected one of {', '.join(AXES)}")
     try:
         from matplotlib.figure import Figure
-        from matplotlib.ticker import LogFormatter
+        from matplotlib.ticker import LogFormatter, MaxNLocator
     except ImportError as error:
         raise ImportError(
             'curves are drawn by matplotlib, which is not there; install it: pip install "fastlm[plot]"'
@@ -127,6 +149,9 @@ def draw_curves(curves: list[Curve], path: Source, *, against: str = "epochs") -
     axes = figure.add_subplot(xlabel=against, ylabel="perplexity", yscale="log")
     for index, curve in enumerate(curves):
         _draw(axes, curve, getattr(curve, against), f"C{index}")
+    axes.plot([], [], color="grey", label="validation")
+    axes.plot([], [], color="grey", label="training", **TRAINING)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         axis_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 1)))
     axes.grid(which="both", alpha=0.3)
@@ -136,11 +161,13 @@ def draw_curves(curves: list[Curve], path: Source, *, against: str = "epochs") -
 
 
 def _draw(axes: Any, curve: Curve, places: list[float], color: str) -> None:
+    """Draw one run; points are marked, for a run of one epoch is nothing else."""
     best = curve.best
-    name = curve.name if best is None else f"{curve.name}: {curve.valid[best]:.2f}"
-    axes.plot(places, curve.train, "--", color=color, linewidth=0.8, label=None if best is not None else name)
+    label = curve.name if best is None else f"{curve.name}, at best {curve.valid[best]:.2f}"
+    axes.plot([], [], "s", color=color, label=label)
+    axes.plot(places, curve.train, ".", color=color, markersize=4, **TRAINING)
+    axes.plot(places, curve.valid, ".", color=color, markersize=4, linestyle="-")
     if best is not None:
-        axes.plot(places, curve.valid, color=color, label=name)
         axes.plot(places[best], curve.valid[best], "o", color=color)
 
 

@@ -113,7 +113,8 @@ class Recipe:
                     f"the recipe {self.name!r} for an {NETWORKS[self.architecture].__name__} has no setting {name!r}; "
                     f"there are {', '.join(self.names)}"
                 )
-        changed = {name: value for name, value in overrides.items() if self.settings.get(name, inspect) != value}
+        same = {name for name, value in overrides.items() if name in self.settings and self.settings[name] == value}
+        changed = {name: value for name, value in overrides.items() if name not in same}
         dropped = {other for name in changed for other in GOES_WITH.get(name, ())}
         kept = {name: value for name, value in self.settings.items() if name not in dropped}
         return Recipe(self.name, self.architecture, self.purpose, kept | overrides, dict(self.overrides) | changed)

@@ -11,9 +11,10 @@ import pytest
 
 import fastlm
 from fastlm.errors import DataError, FileError
-from fastlm.training.curves import AXES, Curve, draw_curves, read_curve
+from fastlm.training.curves import AXES, Curve, draw_curves, read_curve, read_curves
 
 CURVE = Curve("run", [1.0, 2.0], [0.5, 1.0], [10.0, 20.0], [9.0, 8.0], [7.0, 7.5])
+UNMEASURED = Curve("other", [1.0], [1.0], [5.0], [9.0], [math.nan])
 
 
 def test_a_curve_is_what_the_history_is(english_lines: list[str], tmp_path: Path) -> None:
@@ -35,7 +36,8 @@ def test_a_curve_is_what_the_history_is(english_lines: list[str], tmp_path: Path
 
 def write(path: Path, *epochs: dict[str, Any], end: str = "") -> Path:
     full = {"step": 1, "seconds": 60.0, "part": 1.0, "train_perplexity": 9.0, "valid_perplexity": 8.0}
-    lines = [json.dumps({"event": "epoch"} | full | epoch) for epoch in epochs]
+    events = [{"event": "epoch", "epoch": number} | full | epoch for number, epoch in enumerate(epochs, start=1)]
+    lines = [json.dumps(event) for event in events]
     path.write_text("".join(f"{line}\n" for line in ['{"event": "start"}', *lines]) + end)
     return path
 
@@ -47,6 +49,19 @@ def test_what_is_not_there_or_cut_short(tmp_path: Path) -> None:
     assert (curve.best, curve.epochs, curve.minutes) == (1, [1.0, 1.25], [1.0, 2.0])
     nothing = read_curve(write(tmp_path / "b.jsonl", {"valid_perplexity": None}))
     assert nothing.best is None
+
+
+def test_a_log_that_was_begun_in_the_middle_of_a_run_stands_where_that_was(tmp_path: Path) -> None:
+    curve = read_curve(write(tmp_path / "resumed.jsonl", {"epoch": 4}, {"epoch": 5, "part": 0.5}))
+    assert curve.epochs == [4.0, 4.5]
+
+
+def test_logs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "run.jsonl" for folder in "ab"] + [tmp_path / "other.jsonl"]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        write(path, {})
+    assert [curve.name for curve in read_curves(paths)] == [str(paths[0]), str(paths[1]), "other"]
 
 
 @pytest.mark.parametrize(
@@ -77,20 +92,31 @@ def test_a_log_that_is_not_there(tmp_path: Path) -> None:
 def test_a_picture_is_one(tmp_path: Path, suffix: str, magic: bytes) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"curves.{suffix}"
-    unmeasured = Curve("other", [1.0], [1.0], [5.0], [9.0], [math.nan])
-    draw_curves([CURVE, unmeasured], path, against="minutes")
+    draw_curves([CURVE, UNMEASURED], path, against="minutes")
     assert path.read_bytes().startswith(magic)
 
 
 def test_what_is_drawn_is_what_was_read(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    matplotlib = pytest.importorskip("matplotlib")
     pictures = []
-    for index, against in enumerate(AXES):
-        path = tmp_path / f"{index}.svg"
-        draw_curves([CURVE], path, against=against)
-        pictures.append(path.read_text())
-    assert all("run: 7.00" in picture for picture in pictures) or len(set(pictures)) == len(AXES)
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # letters are text
+        for index, against in enumerate(AXES):
+            path = tmp_path / f"{index}.svg"
+            draw_curves([CURVE, UNMEASURED], path, against=against)
+            pictures.append(path.read_text())
+            for words in ("perplexity", against, "run, at best 7.00", "other", "validation", "training"):
+                assert f">{words}</text>" in pictures[-1]
     assert len(set(pictures)) == len(AXES)
+
+
+def test_a_run_of_one_epoch_without_validation_is_seen(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pictures = set()
+    for perplexity in (9.0, math.nan):
+        path = tmp_path / f"{perplexity}.png"
+        draw_curves([CURVE, Curve("other", [1.0], [1.0], [5.0], [perplexity], [math.nan])], path)
+        pictures.add(path.read_bytes())
+    assert len(pictures) == 2
 
 
 def test_pictures_of_no_kind_and_axes_of_no_kind(tmp_path: Path) -> None:
