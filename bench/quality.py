@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 from machine import product_rate
-from quality_runs import TABLES, Run
+from quality_runs import TABLES, Run, Table
+from spelling import spelling_bits
 
+from fastlm import load
 from fastlm.training.recipes import recipe
 
 COLUMNS = ("parameters", "epochs", "minutes", "tokens/s", "GFLOP/s of this machine", "minutes at 160 GFLOP/s")
@@ -49,10 +51,10 @@ def run(options: argparse.Namespace) -> int:
         for one in runs:
             if options.list:
                 print(shown(one, TABLES[table].corpus, options.options))
-            elif not options.show and not measured(one, TABLES[table].corpus, options):
+            elif not options.show and not measured(one, TABLES[table], options):
                 failed.append(one.name)
-        if not options.list:
-            print_table(table, options.folder)
+        if not options.list and not print_table(table, options.folder):
+            print(f"python bench quality: nothing of {table} is measured in {options.folder}", file=sys.stderr)
     if failed:
         print(f"python bench quality: without a result: {', '.join(failed)}", file=sys.stderr)
     return int(bool(failed))
@@ -61,9 +63,9 @@ def run(options: argparse.Namespace) -> int:
 def chosen_runs(rows: list[str]) -> dict[str, list[Run]]:
     """Return the runs that are named, by table."""
     found = {name: [one for one in table.runs if name in rows or one.name in rows] for name, table in TABLES.items()}
-    known = {*TABLES, *(one.name for table in TABLES.values() for one in table.runs)}
-    if unknown := set(rows) - known:
-        raise SystemExit(f"python bench quality: no row {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    known = [*TABLES, *(one.name for table in TABLES.values() for one in table.runs)]
+    if unknown := [row for row in rows if row not in known]:
+        raise SystemExit(f"python bench quality: no row {', '.join(unknown)}; there are {', '.join(known)}")
     return {name: runs for name, runs in found.items() if runs}
 
 
@@ -81,10 +83,10 @@ def shown(one: Run, corpus: str, others: str) -> str:
     return " ".join(["fastlm train", *filter(None, words)])
 
 
-def measured(one: Run, corpus: str, options: argparse.Namespace) -> bool:
+def measured(one: Run, table: Table, options: argparse.Namespace) -> bool:
     """Train and evaluate, unless that is done; return whether there is a result."""
     file = options.folder / f"{one.name}.json"
-    origin = {"command": shown(one, corpus, options.options), "recipe": recipe_settings(one)}
+    origin = {"command": shown(one, table.corpus, options.options), "recipe": recipe_settings(one)}
     if file.exists():
         if json.loads(file.read_text())["origin"] != origin:
             raise SystemExit(
@@ -95,7 +97,7 @@ def measured(one: Run, corpus: str, options: argparse.Namespace) -> bool:
     options.folder.mkdir(parents=True, exist_ok=True)
     print(f"{one.name}: {origin['command']}", file=sys.stderr, flush=True)
     try:
-        result = measure(one, corpus, options)
+        result = measure(one, table, options)
     except subprocess.CalledProcessError as failure:
         print(f"{one.name}: {shlex.join(failure.cmd)}: exit status {failure.returncode}", file=sys.stderr, flush=True)
         return False
@@ -109,16 +111,17 @@ def recipe_settings(one: Run) -> dict[str, Any]:
     return dict(recipe(words[words.index("--recipe") + 1]).settings) if "--recipe" in words else {}
 
 
-def measure(one: Run, corpus: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(one: Run, table: Table, options: argparse.Namespace) -> dict[str, Any]:
     rate = product_rate(2048)
     kind, *settings = one.options.split()
-    train, valid = (find(options.data, f"{corpus}.{part}.txt") for part in ("train", "valid"))
+    train, valid = (find(options.data, f"{table.corpus}.{part}.txt") for part in ("train", "valid"))
     model = options.folder / f"{one.name}.fastlm"
     job = ["-o", model, "--log", model.with_suffix(".jsonl"), "--checkpoint", model.with_suffix(".checkpoint")]
     words = ["train", kind, train, "--valid", valid, *job, "--resume", *settings, *shlex.split(options.options)]
     history = fastlm(*words)["history"]
     report = fastlm("evaluate", model, valid, "--num-streams", "1")
     epochs = history["epochs"]
+    spelling = spelling_bits(train, valid, load(model).vocabulary) if table.is_spelled else None
     return {
         "parameters": fastlm("info", model)["num_parameters"],
         "epochs": sum(epoch["part"] for epoch in epochs),
@@ -127,6 +130,7 @@ def measure(one: Run, corpus: str, options: argparse.Namespace) -> dict[str, Any
         "gflops": rate,
         "ended": history["ended"],
         "report": report,
+        "spelling_bits": spelling,
     }
 
 
@@ -144,12 +148,12 @@ def fastlm(*arguments: str | Path) -> Any:
     return json.loads(output)
 
 
-def print_table(table: str, folder: Path) -> None:
-    """Print the rows that are measured, and keep them in the folder."""
+def print_table(table: str, folder: Path) -> bool:
+    """Print the rows that are measured, and keep them in the folder; return whether there are any."""
     files = {one: folder / f"{one.name}.json" for one in TABLES[table].runs}
     results = {one: json.loads(file.read_text()) for one, file in files.items() if file.exists()}
     if not results:
-        return
+        return False
     head = ["command", *COLUMNS, *HEADS.get(table, ("validation perplexity", "at most, within minutes"))]
     lines = [head, ["---"] * len(head)]
     lines += [
@@ -164,11 +168,12 @@ def print_table(table: str, folder: Path) -> None:
         text += "".join(neighbours(folder / f"{one.name}.fastlm") for one in results)
     (folder / f"{table}.md").write_text(text, encoding="utf-8")
     print(f"\n{text}", flush=True)
+    return True
 
 
 HEADS = {
     **{name: ("validation perplexity", "of the recipe") for name in TABLES if name.startswith("ablation")},
-    "korean": ("validation perplexity", "bits a character", "unknown words"),
+    "korean": ("perplexity", "unknown tokens", "bits a character, unknown ones unspelled", "bits a character"),
 }
 
 
@@ -189,8 +194,9 @@ def ends(table: str, one: Run, result: dict[str, Any], results: dict[Run, dict[s
     report = result["report"]
     perplexity = f"{report['perplexity']:.2f}"
     if table == "korean":
-        unknown = report["num_unknown"] / report["num_words"]
-        return [perplexity, f"{report['bits_per_character']:.4f}", f"{100 * unknown:.2f} %"]
+        unknown, unspelled = report["num_unknown"] / report["num_words"], report["bits_per_character"]
+        spelled = unspelled + result["spelling_bits"] / report["num_characters"]
+        return [perplexity, f"{100 * unknown:.2f} %", f"{unspelled:.3f}", f"{spelled:.3f}"]
     if table.startswith("ablation"):
         baseline = results.get(TABLES[table].runs[0])
         difference = report["perplexity"] - baseline["report"]["perplexity"] if baseline else 0.0

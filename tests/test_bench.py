@@ -1,12 +1,17 @@
 """The benches start, and their contenders train the same model."""
 
+import importlib
 import json
 import math
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import fastlm
+from fastlm.text.subwords import build_vocabulary
 
 BENCH = str(Path(__file__).parents[1] / "bench")
 
@@ -74,3 +79,62 @@ for table in TABLES.values():
 
 def test_all_rows_of_quality_are_commands() -> None:
     subprocess.run([sys.executable, "-P", "-c", PARSED, BENCH], check=True)
+
+
+@pytest.fixture
+def spelling(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCH)
+    return importlib.import_module("spelling")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [
+        ("whitespace", ["고양이는", "漢字", "고양이는"]),
+        ("char", ["漢", "字"]),
+        ("subword", ["漢", "字"]),
+    ],
+)
+def test_what_is_unknown_is_found(
+    spelling: ModuleType, korean_lines: list[str], tokenizer: str, expected: list[str]
+) -> None:
+    if tokenizer == "subword":
+        pytest.importorskip("tokenizers")
+    vocabulary = build_vocabulary([*korean_lines, "는"], vocab_size=400, tokenizer=tokenizer)
+    text = ["고양이는 漢字 산에서", "고양이는"]
+    assert list(spelling.unknown_words(text, vocabulary)) == expected
+    assert fastlm.Corpus.encode(text, vocabulary).num_unknown == len(expected)
+
+
+def test_what_is_unknown_costs_what_its_spelling_does(spelling: ModuleType, tmp_path: Path) -> None:
+    vocabulary = fastlm.Vocabulary(["the", "cat"])
+    train, valid = tmp_path / "train.txt", tmp_path / "valid.txt"
+    train.write_text("the cat dog\n" * 9 + "the god\nthe good cat\nthe bee\n")
+
+    def bits(words: str) -> float:
+        valid.write_text(f"the cat {words}\n")
+        cost: float = spelling.spelling_bits(train, valid, vocabulary)
+        return cost
+
+    assert bits("the cat") == 0.0
+    assert 0 < bits("dog") < bits("god") < bits("beg")  # often, once, and never unknown to the model
+    assert bits("dog beg") == pytest.approx(bits("dog") + bits("beg"))
+    assert bits("z") > spelling.BITS_OF_ANY > bits("beg")
+    train.write_text("the cat\n")  # nothing to learn spelling from
+    assert bits("dog") == 4 * spelling.BITS_OF_ANY
+
+
+def test_the_korean_rows_say_what_spelling_costs(tmp_path: Path, korean_lines: list[str]) -> None:
+    for part, lines in (("train", korean_lines), ("valid", [*korean_lines[:4], "강아지는 산에서 노래를"])):
+        (tmp_path / f"nsmc.{part}.txt").write_text("".join(f"{line}\n" for line in lines))
+    small = "--embedding-dim 4 --hidden-size 4 --epochs 1 --threads 1 --vocab-size 20 --output softmax"
+    folder = tmp_path / "results"
+    command = [sys.executable, "-P", BENCH, "quality", "korean-word", "--data", str(tmp_path), "--folder", str(folder)]
+    printed = subprocess.run([*command, "--with", small], capture_output=True, text=True, check=True).stdout
+    result = json.loads((folder / "korean-word.json").read_text())
+    report = result["report"]
+    spelled = report["bits_per_character"] + result["spelling_bits"] / report["num_characters"]
+    assert result["spelling_bits"] > 0
+    assert f"{report['bits_per_character']:.3f} | {spelled:.3f} |" in printed
+    nothing = subprocess.run([*command[:-1], str(tmp_path), "--show"], capture_output=True, text=True, check=True)
+    assert "nothing of korean is measured" in nothing.stderr

@@ -5,10 +5,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from fastlm.errors import DataError
 from fastlm.text.source import TextReader, TextSource
 from fastlm.text.tokenizer import BLANK, UNKNOWN, HuggingFaceTokenizer
 from fastlm.text.vocabulary import Vocabulary
+from fastlm.text.wordlist import NUM_SPECIALS
 
 __all__ = ["SUBWORD", "build_vocabulary", "learn_subwords"]
 
@@ -91,6 +94,9 @@ def build_vocabulary(
 ) -> Vocabulary:
     """Build a vocabulary as `Vocabulary.build` does, or one of subwords, which are learned from the text before.
 
+    All pieces that were learned are in it, also those that the text has only as parts of longer ones: another text may
+    have them by themselves. (With a `min_count` above 1 they are as rare as others that it leaves out.)
+
     Parameters
     ----------
     source : str, path-like or iterable of str
@@ -115,7 +121,11 @@ def build_vocabulary(
         raise ValueError("lower_case=True with the tokenizer 'subword': only 'word' changes case; use that one")
     size, source = vocab_size or NUM_SUBWORDS, _readable_twice(source)
     learned = learn_subwords(source, size - 1, errors=errors)  # </s> is no piece of the text
-    return Vocabulary.build(source, max_size=size, min_count=min_count, tokenizer=learned, errors=errors)
+    seen = Vocabulary.build(source, max_size=size, min_count=min_count, tokenizer=learned, errors=errors)
+    unseen = sorted(learned.inner.get_vocab().keys() - set(seen.words)) if min_count == 1 else []
+    assert seen.counts is not None  # it was built
+    counts = np.concatenate([seen.counts, np.zeros(len(unseen), np.int64)])
+    return Vocabulary([*seen.words[NUM_SPECIALS:], *unseen], counts, tokenizer=learned)
 
 
 def _readable_twice(source: TextSource) -> TextSource:

@@ -36,8 +36,20 @@ def test_lines_come_back(korean_lines: list[str]) -> None:
 @pytest.mark.parametrize("size", [40, 90])
 def test_the_vocabulary_has_the_size_that_was_asked_for(korean_lines: list[str], size: int) -> None:
     vocabulary = build_vocabulary(korean_lines, vocab_size=size, tokenizer="subword")
-    assert size // 2 <= len(vocabulary) <= size  # a piece that was joined everywhere is none of the text any more
+    assert len(vocabulary) == size
     assert len(fastlm.Corpus.encode(korean_lines, vocabulary).ids) > 16
+
+
+def test_a_piece_that_was_joined_everywhere_is_known_all_the_same() -> None:
+    text = ["abab abab abab"] * 5
+    vocabulary = build_vocabulary(text, vocab_size=20, tokenizer="subword")
+    assert "▁abab" in vocabulary.tokenizer.tokenize("abab")
+    assert not vocabulary.encode("ba ab aab b a").tolist().count(vocabulary.unknown_id)
+    assert vocabulary.encode("c").tolist().count(vocabulary.unknown_id) == 1
+    assert vocabulary.counts is not None
+    assert vocabulary.counts[vocabulary["b"]] == 0
+    rare = build_vocabulary([*text, "c"], vocab_size=20, tokenizer="subword", min_count=5)
+    assert "b" not in rare
 
 
 def test_the_same_text_gives_the_same_pieces_in_any_process(korean_file: Path) -> None:
