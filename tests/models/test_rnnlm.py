@@ -3,6 +3,7 @@
 import copy
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -298,25 +299,35 @@ def check_gradients(model: RNNLM, workspace: Workspace, T: int, B: int, sample: 
         check_gradient(mean_loss, model.parameters[name], gradient, sample=sample)
 
 
-@pytest.mark.parametrize(("activation", "temporal"), [(2.0, 0.0), (0.0, 3.0), (0.7, 0.4)])
-def test_penalties_are_learned_from_but_are_no_loss(workspace: Workspace, activation: float, temporal: float) -> None:
-    options = {"cell": "lstm", "embedding_dim": 3, "hidden_size": 4, "dropout": 0.0}
+@pytest.mark.parametrize("share", [1.0, 0.6])
+@pytest.mark.parametrize(("activation", "temporal", "rate"), [(2.0, 0.0, 0.4), (0.0, 3.0, 0.4), (0.7, 0.4, 0.0)])
+def test_penalties_are_learned_from_but_are_no_loss(
+    workspace: Workspace, activation: float, temporal: float, rate: float, share: float
+) -> None:
+    options = {"cell": "lstm", "embedding_dim": 3, "hidden_size": 4, "dropout": 0.0, "output_dropout": rate}
     model = make_rnnlm(**options, activation_penalty=activation, temporal_penalty=temporal)
-    plain, chunk = make_rnnlm(**options), chunk_of(5, 2)
+    plain, chunk = make_rnnlm(**options), replace(chunk_of(5, 2), share=share)
+
+    def fresh() -> Workspace:
+        return Workspace(np.float64, workspace.workers, training=True, seed=workspace.seed)
+
+    loss, num_events = model.loss_and_gradients(chunk, workspace)
+    assert loss == plain.loss_and_gradients(chunk, fresh())[0]
+    mask = model.output_dropout.mask(workspace) if rate else np.ones(2 * 4)
+    assert mask.any()
+    assert not rate or not mask.all()
 
     def objective() -> float:
-        """Mean loss and penalties, by another road."""
+        """Mean loss and penalties, by another road: on the output after dropout, and on its change before."""
         hidden = model._hidden(chunk.inputs, chunk.resets, zeros(model, 2), Workspace(np.float64, workspace.workers))
         goes_on = (chunk.resets[1:] == 0)[..., np.newaxis]
         change = goes_on * (hidden[1:] - hidden[:-1])
         for name, array in model.parameters.items():
             plain.parameters[name][:] = array
-        loss, num_events = plain.loss_and_gradients(chunk, Workspace(np.float64, workspace.workers))
-        return loss / num_events + activation * (hidden**2).mean() + temporal * (change**2).mean()
+        dropped = mask * hidden.reshape(5, -1)
+        penalties = activation * (dropped**2).mean() + temporal * (change**2).mean()
+        return share * (plain.loss_and_gradients(chunk, fresh())[0] / num_events + penalties)
 
-    objective()
-    loss, _ = model.loss_and_gradients(chunk, workspace)
-    assert loss == plain.loss_and_gradients(chunk, Workspace(np.float64, workspace.workers))[0]
     for parameter in model.parameter_list:
         check_gradient(objective, parameter.value, dense(parameter.gradient, parameter.value.shape))
 
