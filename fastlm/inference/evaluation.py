@@ -115,7 +115,10 @@ class Report:
 
     @property
     def bits_per_character(self) -> float | None:
-        """Bits a character of the text, comparable across vocabularies (but `<unk>` costs no spelling)."""
+        """Bits a character of the text, comparable across vocabularies.
+
+        But `<unk>` costs no spelling, and the tokenizer "word" does not tell which tokens had spaces between them.
+        """
         return self._bits_per(self.num_characters)
 
     @property
