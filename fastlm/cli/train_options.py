@@ -115,7 +115,7 @@ def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argpar
     group.add_argument(
         "--optimizer",
         choices=("adam", "adamw", "adagrad", "sgd", "asgd"),
-        help="how gradients become steps; asgd is averaged once validation stalls (adam)",
+        help="how gradients become steps; asgd, which is averaged once validation stalls, wants a constant rate (adam)",
     )
     group.add_argument(
         "--learning-rate",

@@ -58,7 +58,7 @@ class Trainer:
     random_bptt_len : bool
         Draw the steps anew for each chunk: mostly about `bptt_len`, sometimes about half of it (Merity et al. 2018).
     optimizer : {"adam", "adamw", "adagrad", "sgd", "asgd"}
-        "asgd" is averaged once validation stalls.
+        "asgd" is averaged once validation stalls; it goes with the schedule "constant" (Merity et al. 2018).
     learning_rate : float, optional
         The highest rate; by optimizer if not given: 0.002, 0.002, 0.05, 0.5 and 0.5.
     momentum : float
