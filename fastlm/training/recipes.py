@@ -122,6 +122,8 @@ class Recipe:
     def vocabulary(self, source: TextSource, *, errors: str = "strict") -> Vocabulary:
         """Build the vocabulary of a text; see `Vocabulary.build`.
 
+        Where neither the recipe nor an override says "vocab_size", all words are kept; on the command line, 20,000.
+
         Parameters
         ----------
         source : str, path-like or iterable of str
