@@ -16,13 +16,14 @@ from fastlm.inference.arguments import check_vocabulary, whole_number
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.models.base import LanguageModel
 from fastlm.models.config import CONTEXTS, DTYPES, checked
-from fastlm.nn.layers import Layer
+from fastlm.nn.layers import Embedding, Layer
 from fastlm.nn.outputs import OutputLayer
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, RandomParameters, StoredParameters
 from fastlm.nn.workspace import Workspace
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
+from fastlm.text.word2vec import match
 
 __all__ = ["EVALUATION_ROWS", "Batch", "NeuralModel"]
 
@@ -64,6 +65,7 @@ class NeuralModel(LanguageModel):
         None draws new parameters from the seed.
     """
 
+    embedding: Embedding
     output: OutputLayer
     default_batch_size: ClassVar[int]
     default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
@@ -123,6 +125,60 @@ class NeuralModel(LanguageModel):
     def parameters(self) -> dict[str, FloatArray]:
         """All parameters as named arrays: the model's own, not copies."""
         return {parameter.name: parameter.value for parameter in self.parameter_list}
+
+    def init_embeddings(self, words: Sequence[str], vectors: NDArray[np.floating[Any]]) -> int:
+        """Begin with word vectors that were learned elsewhere, in place of random ones.
+
+        Parameters
+        ----------
+        words : sequence of str
+            N of them; those that the model does not have do no harm, of one that is there twice the first counts.
+        vectors : (N, D) array
+            D is the model's embedding_dim. They are taken as they are: scaled down to random ones they would be
+            forgotten sooner.
+
+        Returns
+        -------
+        int
+            How many words of the vocabulary were found. The others keep their vectors, by a factor that gives these the
+            standard deviation of those.
+
+        Raises
+        ------
+        ValueError
+            If no word is found, or the vectors are of another shape, not finite, or all zeros.
+
+        Examples
+        --------
+        >>> import fastlm
+        >>> from fastlm.text.word2vec import read_word2vec
+        >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat"])
+        >>> fastlm.NNLM(vocabulary, embedding_dim=3).write_word2vec("vectors.txt")
+        >>> table = read_word2vec("vectors.txt", vocabulary)
+        >>> fastlm.RNNLM(vocabulary, embedding_dim=table.vectors.shape[1]).init_embeddings(*table)
+        5
+        """
+        vectors = np.asarray(vectors)
+        embedding_dim = self.embeddings.shape[1]
+        if vectors.shape != (len(words), embedding_dim):
+            raise ValueError(
+                f"got {len(words):,} words and vectors of shape {vectors.shape}, expected ({len(words)}, "
+                f"{embedding_dim}), as the model's embedding_dim is {embedding_dim}"
+            )
+        ids, rows = match(words, self.vocabulary)
+        if not len(ids):
+            raise ValueError(
+                f"none of the table's {len(words):,} words is in the model's vocabulary; are both of one language, and "
+                "of one spelling?"
+            )
+        deviation = float(vectors[rows].std(dtype=np.float64))
+        if not 0 < deviation < np.inf:
+            raise ValueError(f"the standard deviation of the vectors is {deviation}, expected a finite number above 0")
+        weight = self.embedding.weight
+        weight.make_writable()
+        weight.value *= deviation / weight.value.std(dtype=np.float64)
+        weight.value[ids] = vectors[rows]
+        return len(ids)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically.
