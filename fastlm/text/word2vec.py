@@ -34,7 +34,7 @@ Vector: TypeAlias = NDArray[np.float32]
 class Shape(NamedTuple):
     """How many words there are, if the first line says so, and how many numbers each has."""
 
-    count: int | None
+    num_words: int | None
     size: int
 
 
@@ -212,7 +212,7 @@ def _text_rows(blocks: Iterator[bytes], shape: Shape) -> Rows:
 
 
 def _text_row(line: bytes, shape: Shape) -> tuple[bytes, bytes]:
-    if shape.count is None and line.count(b" ") > shape.size:  # GloVe has words with blanks in them
+    if shape.num_words is None and line.count(b" ") > shape.size:  # GloVe has words with blanks in them
         word, *numbers = line.rsplit(None, shape.size)
         return word, b" ".join(numbers)
     first, *rest = line.split(None, 1)
@@ -247,10 +247,10 @@ def _collect(
         if text.encode() == word and text not in words:
             words[text] = None
             data += vector.tobytes()
-    if shape.count not in (None, number):
+    if shape.num_words not in (None, number):
         raise DataError(
             f"{name}: {number:,} words with {shape.size} numbers each are in it, but its first line says "
-            f"{shape.count:,}; it is cut or damaged, so get it again"
+            f"{shape.num_words:,}; it is cut or damaged, so get it again"
         )
     return WordVectors(list(words), np.frombuffer(data, np.float32).reshape(-1, shape.size))
 
