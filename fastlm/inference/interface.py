@@ -163,6 +163,23 @@ class Model(Protocol):
             The log-probability of each id, shape (N,), and the state after the last of them.
         """
 
+    def tree_log_probs(self, parents: NDArray[np.int32], ids: NDArray[np.int32], /) -> NDArray[np.float64]:
+        """Score sentences that share their beginnings.
+
+        Parameters
+        ----------
+        parents : (M,) int32
+            Of the edges of a prefix tree, each of which is a word: the edge before, which comes before it in the
+            array; -1 at the root, which is a fresh start.
+        ids : (M,) int32
+            The words. Nothing comes after a `</s>`.
+
+        Returns
+        -------
+        NDArray
+            The log-probability of each, after all words on the way from the root, shape (M,).
+        """
+
     def token_log_probs(
         self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None, progress: CountTokens | None = None
     ) -> NDArray[np.float64]:

@@ -175,6 +175,10 @@ class LanguageModel(ABC):
     ) -> tuple[NDArray[np.float64], Any]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
 
+    def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
+        """Log-probability of each edge of a prefix tree, (M,); see `fastlm.inference.interface.Model`."""
+        return rescoring.tree_log_probs(self, parents, ids)
+
     def token_log_probs(
         self,
         corpus: Corpus,

@@ -11,6 +11,7 @@ import pytest
 
 from fastlm import Corpus, Mixture, NGramLM, Vocabulary
 from fastlm.inference.interface import State
+from fastlm.inference.rescoring import tree_log_probs
 from fastlm.models import NNLM, RNNLM, LanguageModel, NeuralModel
 
 WORDS = ["the", "cat", "sat", "on", "mat", "고양이", "나는"]
@@ -248,6 +249,24 @@ def test_a_state_travels_without_its_model(model: LanguageModel) -> None:
     assert model.advance(arrived, "sat").advance("on") == state.advance("sat").advance("on")
     with pytest.raises(ValueError, match="pickled without its model"):
         arrived.advance("sat")
+
+
+# Prefix trees
+
+
+def test_a_tree_is_scored_as_its_paths(model: LanguageModel) -> None:
+    random = np.random.default_rng(5)
+    parents = np.array([random.integers(-1, edge) if edge else -1 for edge in range(60)], np.int32)
+    parents[20:30] = np.arange(19, 29)  # a branch that is longer than what any model with a window sees
+    ids = random.integers(0, V, 60).astype(np.int32)
+    ids[np.isin(np.arange(60), parents) & (ids == VOCABULARY.end_id)] = 2  # nothing comes after </s>
+    expected, states = [], {-1: model.start()}
+    for edge, (parent, id) in enumerate(zip(parents.tolist(), ids.tolist(), strict=True)):
+        expected.append(states[parent].log_prob(id))
+        states[edge] = states[parent].advance(id)
+    near(model.tree_log_probs(parents, ids), expected)
+    near(tree_log_probs(model, parents, ids), expected)
+    near(model.tree_log_probs(parents[:1], ids[:1]), expected[:1])
 
 
 # Threads

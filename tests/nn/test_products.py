@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference
 
+from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import Parameter
 from fastlm.nn.products import (
     affine,
@@ -14,6 +15,7 @@ from fastlm.nn.products import (
     packed,
     packed_shape,
     packed_transposed,
+    packed_weight,
     rows_worth_a_thread,
     weight_gradient,
 )
@@ -50,6 +52,22 @@ def test_only_the_largest_operand_takes_memory(make_workspace: Make, dtype: type
     first = packed(draw(dtype, 40, 50), workspace)
     assert np.shares_memory(first, packed(draw(dtype, 3, 4), workspace))
     assert np.shares_memory(first, packed_transposed(draw(dtype, 50, 40), workspace))
+
+
+def test_weights_are_packed_once_where_they_are_kept(dtype: type) -> None:
+    first, second = draw(dtype, 5, 3).round(), draw(dtype, 5, 7)
+    workspace = Workspace(dtype, Workers(1), keeps_weights=True)
+    panels = [packed_weight("first", first, workspace), packed_weight("second", second, workspace)]
+    first += 1
+    again = [packed_weight("first", first, workspace), packed_weight("second", second, workspace)]
+    assert [panel.tobytes() for panel in again] == [
+        reference.pack(matrix.T).tobytes() for matrix in (first - 1, second)
+    ]
+    assert all(map(np.shares_memory, panels, again))
+    changing = Workspace(dtype, Workers(1))
+    packed_weight("first", first, changing)
+    first += 1
+    assert packed_weight("first", first, changing).tobytes() == reference.pack(first.T).tobytes()
 
 
 @pytest.mark.usefixtures("fine_shares")

@@ -43,6 +43,10 @@ class Projected(OutputLayer):
         projected = self.projection.forward(hidden, workspace)
         return self.layer.target_log_probs(projected, targets, workspace, defer=defer)
 
+    def pair_log_probs(self, hidden: FloatArray, rows: IntArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+        """Natural log-probability of each target (M,) at a row of `hidden` (N, H), where a row may have several."""
+        return self.layer.pair_log_probs(self.projection.forward(hidden, workspace), rows, targets, workspace)
+
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
         projected = np.empty((len(hidden), len(self.projection.bias.value)), hidden.dtype)
