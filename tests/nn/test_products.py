@@ -55,19 +55,14 @@ def test_only_the_largest_operand_takes_memory(make_workspace: Make, dtype: type
 
 
 def test_weights_are_packed_once_where_they_are_kept(dtype: type) -> None:
-    first, second = draw(dtype, 5, 3).round(), draw(dtype, 5, 7)
-    workspace = Workspace(dtype, Workers(1), keeps_weights=True)
-    panels = [packed_weight("first", first, workspace), packed_weight("second", second, workspace)]
-    first += 1
-    again = [packed_weight("first", first, workspace), packed_weight("second", second, workspace)]
-    assert [panel.tobytes() for panel in again] == [
-        reference.pack(matrix.T).tobytes() for matrix in (first - 1, second)
-    ]
-    assert all(map(np.shares_memory, panels, again))
-    changing = Workspace(dtype, Workers(1))
-    packed_weight("first", first, changing)
-    first += 1
-    assert packed_weight("first", first, changing).tobytes() == reference.pack(first.T).tobytes()
+    weights = {"first": draw(dtype, 5, 3), "second": draw(dtype, 5, 7)}
+    expected = {name: reference.pack(weight.T).tobytes() for name, weight in weights.items()}
+    keeping, changing = Workspace(dtype, Workers(1), keeps_weights=True), Workspace(dtype, Workers(1))
+    for _ in range(2):
+        for name, weight in weights.items():
+            assert packed_weight(name, weight, keeping).tobytes() == expected[name]
+            assert packed_weight(name, weight, changing).tobytes() == reference.pack(weight.T).tobytes()
+            weight += 1
 
 
 @pytest.mark.usefixtures("fine_shares")
