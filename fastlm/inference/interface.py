@@ -163,6 +163,18 @@ class Model(Protocol):
             The log-probability of each id, shape (N,), and the state after the last of them.
         """
 
+    def log_probs_along(
+        self, state: Any, ids: NDArray[np.int32], /, *, workers: Any = None
+    ) -> tuple[Callable[[slice], NDArray[np.floating[Any]]], State]:
+        """Read ids as the text that follows `state`, for the whole distributions on the way.
+
+        Returns
+        -------
+        tuple
+            A function that gives the log-probability of every next token before some of the ids, shape (N, V) for a
+            slice of N of them, and that any number of threads may call; and the state after the last of them.
+        """
+
     def tree_log_probs(self, parents: NDArray[np.int32], ids: NDArray[np.int32], /) -> NDArray[np.float64]:
         """Score sentences that share their beginnings.
 

@@ -175,6 +175,12 @@ class LanguageModel(ABC):
     ) -> tuple[NDArray[np.float64], Any]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
 
+    def log_probs_along(
+        self, state: Any, ids: IntArray, *, workers: Workers | None = None
+    ) -> tuple[Callable[[slice], FloatArray], Any]:
+        """Distributions before each of the ids that follow `state`; see `fastlm.inference.interface.Model`."""
+        return measures.log_probs_along(self, self._own(state), self._check_ids(ids))
+
     def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
         """Log-probability of each edge of a prefix tree, (M,); see `fastlm.inference.interface.Model`."""
         return rescoring.tree_log_probs(self, parents, ids)

@@ -2,10 +2,10 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, repeat
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import ModelFileError
 from fastlm.inference.arguments import check_vocabulary, whole_number
+from fastlm.inference.tokens import NUM_STREAMS
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.models.base import LanguageModel
 from fastlm.models.config import CONTEXTS, DTYPES, checked
@@ -262,6 +263,30 @@ class NeuralModel(LanguageModel):
             values = self.output.target_log_probs(features, targets, workspace)
             log_probs[start : start + len(targets)] = values
         return log_probs, state
+
+    def log_probs_along(
+        self, state: Any, ids: IntArray, *, workers: Workers | None = None
+    ) -> tuple[Callable[[slice], FloatArray], Any]:
+        """Distributions before each of the ids that follow `state`; see `fastlm.inference.interface.Model`."""
+        features, state = self._features_along(self._own(state), self._check_ids(ids), self._scratch(workers))
+        return lambda part: self.output.log_probs(features[part]), state
+
+    def _features_along(self, state: Any, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, Any]:
+        """Return what the output layer sees before each of the ids that follow `state`, (N, H), and the state after."""
+        if self.context == "sentence" and len(ids) and ids[-1] == self.vocabulary.end_id and state == self.start():
+            corpus = Corpus.from_ids(ids, self.vocabulary)
+            pieces = [
+                (batch.positions[events], batch.features[events])
+                for batch in self._features_of(corpus, min(NUM_STREAMS, corpus.num_sentences), repeat(workspace))
+                for events in [batch.targets >= 0]
+            ]
+            positions, features = map(np.concatenate, zip(*pieces, strict=True))
+            return features[np.argsort(positions)], state
+        parts = [np.empty((0, 0), self.dtype)]
+        for start in range(0, len(ids), EVALUATION_ROWS):
+            features, state = self.read(state, ids[start : start + EVALUATION_ROWS], workspace)
+            parts.append(features.copy())
+        return np.concatenate(parts[1:] or parts), state
 
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None

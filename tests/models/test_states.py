@@ -269,6 +269,24 @@ def test_a_tree_is_scored_as_its_paths(model: LanguageModel) -> None:
     near(model.tree_log_probs(parents[:1], ids[:1]), expected[:1])
 
 
+# Distributions along a text
+
+
+@pytest.mark.parametrize("begin", ["", "cat sat"])
+@pytest.mark.parametrize("stop", [0, 1, 9, len(CORPUS.ids)])  # within a sentence, and at the end of one
+def test_distributions_along_a_text(model: LanguageModel, begin: str, stop: int) -> None:
+    state, ids, expected = after(model, begin), CORPUS.ids[:stop].astype(np.int32), []
+    log_probs, last = model.log_probs_along(state, ids)
+    for id in ids.tolist():
+        expected.append(state.log_probs())
+        state = state.advance(id)
+    assert last == state
+    near(last.log_probs(), state.log_probs())
+    if stop:
+        near(log_probs(slice(0, stop)), expected)
+        near(log_probs(slice(stop // 2, stop)), expected[stop // 2 :])
+
+
 # Threads
 
 
