@@ -23,7 +23,9 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("-k", metavar="N", type=whole_number(1), default=10, help="how many (10)")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser = _add_verb(verbs, "vectors", vectors, "write the table of word vectors in word2vec's text or binary form")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file; binary if it ends in .bin")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="the file: .txt, .bin for the binary form, .gz"
+    )
     _add_plot_words(verbs)
 
 
@@ -78,7 +80,8 @@ def vectors(options: argparse.Namespace) -> None:
     import fastlm
 
     model = fastlm.load(options.model, verify=options.verify)
-    model.write_word2vec(options.output, binary=options.output.endswith(".bin"))
+    binary = options.output.lower().removesuffix(".gz").endswith(".bin")
+    model.write_word2vec(options.output, binary=binary)
 
 
 def plot_words(options: argparse.Namespace) -> None:

@@ -256,7 +256,7 @@ class NeuralModel(LanguageModel):
         """Log-probability of each id as the text that follows `state`, and the state after them."""
         state, ids = self._own(state), self._check_ids(ids)
         log_probs = np.empty(len(ids))
-        workspace = self._scratch(workers)
+        workspace = self._reader(workers, len(ids))
         for start in range(0, len(ids), EVALUATION_ROWS):
             targets = ids[start : start + EVALUATION_ROWS]
             features, state = self.read(state, targets, workspace)
@@ -268,7 +268,7 @@ class NeuralModel(LanguageModel):
         self, state: Any, ids: IntArray, *, workers: Workers | None = None
     ) -> tuple[Callable[[slice], FloatArray], Any]:
         """Distributions before each of the ids that follow `state`; see `fastlm.inference.interface.Model`."""
-        features, state = self._features_along(self._own(state), self._check_ids(ids), self._scratch(workers))
+        features, state = self._features_along(self._own(state), self._check_ids(ids), self._reader(workers, len(ids)))
         return lambda part: self.output.log_probs(features[part]), state
 
     def _features_along(self, state: Any, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, Any]:
@@ -295,7 +295,7 @@ class NeuralModel(LanguageModel):
         num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
-            workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
+            workspaces = cycle([self._reader(active, corpus.num_tokens) for _ in range(2)])
             yield from self._normalised(self._features_of(corpus, num_streams, workspaces))
 
     @property
@@ -312,7 +312,7 @@ class NeuralModel(LanguageModel):
         num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
-            for batch in self._features_of(corpus, num_streams, cycle([Workspace(self.dtype, active)])):
+            for batch in self._features_of(corpus, num_streams, repeat(self._reader(active, corpus.num_tokens))):
                 yield _events(batch, self.output.target_scores(batch.features, batch.targets, batch.workspace))
 
     @abstractmethod
@@ -338,9 +338,13 @@ class NeuralModel(LanguageModel):
         features = self._features_after(states, workspace)
         return self.output.target_log_probs(features, ids, workspace).astype(np.float64)
 
-    def _scratch(self, workers: Workers | None = None) -> Workspace:
-        """Return a workspace for one call; on the caller's thread if there are no workers."""
-        return Workspace(self.dtype, workers or Workers(1))
+    def _reader(self, workers: Workers | None, num_tokens: int) -> Workspace:
+        """Return a workspace for a text of which nothing is learned; of a long one many batches are made."""
+        return Workspace(self.dtype, workers or Workers(1), keeps_weights=num_tokens > EVALUATION_ROWS)
+
+    def _scratch(self) -> Workspace:
+        """Return a workspace for one call, on the caller's thread."""
+        return Workspace(self.dtype, Workers(1))
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.errors import DataError
-from fastlm.storage import atomic_write, read_blocks
+from fastlm.storage import atomic_write_named, read_blocks
 from fastlm.text.tokenizer import BLANK
 from fastlm.text.vocabulary import Vocabulary
 
@@ -53,6 +53,7 @@ def write_word2vec(
     Parameters
     ----------
     path : path
+        Compressed if it ends in .gz.
     words : sequence of str
         V of them.
     vectors : (V, D) array
@@ -81,7 +82,7 @@ def write_word2vec(
     for word in words:
         if not word or any(character.isspace() for character in word):
             raise DataError(f"the word {word!r} has a blank in it, or nothing; word2vec's forms cannot hold it")
-    with atomic_write(path) as file:
+    with atomic_write_named(path) as file:
         file.write(f"{len(words)} {table.shape[1]}\n".encode())
         for word, row in zip(words, table, strict=True):
             rest = row.tobytes() if binary else " ".join(map(str, row)).encode()

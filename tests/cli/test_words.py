@@ -1,5 +1,6 @@
 """`fastlm analogy`, `fastlm vectors` and `fastlm plot-words`."""
 
+import gzip
 import json
 import sys
 
@@ -37,6 +38,8 @@ def test_vectors(model, tmp_path, capsys):
     path = str(tmp_path / "model.fastlm")
     assert main(["vectors", path, "-o", str(tmp_path / "vectors.txt")]) == 0
     assert main(["vectors", path, "-o", str(tmp_path / "vectors.bin")]) == 0
+    assert main(["vectors", path, "-o", str(tmp_path / "vectors.bin.gz")]) == 0
+    assert gzip.decompress((tmp_path / "vectors.bin.gz").read_bytes()) == (tmp_path / "vectors.bin").read_bytes()
     assert capsys.readouterr() == ("", "")
     lines = (tmp_path / "vectors.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "8 4"
