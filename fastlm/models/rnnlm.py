@@ -24,7 +24,7 @@ from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["RNNLM"]
 
-CHUNK_ROWS = 1024  # tokens that are read together when nothing has to be learned: the gates of more leave the cache
+EVALUATION_ROWS = 1024  # tokens that are read together when nothing has to be learned: the gates of more leave the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,7 +279,7 @@ class RNNLM(NeuralModel):
         return Streams.continuous(corpus, num_streams)
 
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:
-        chunks = self._streams(corpus, num_streams).chunks(max(1, CHUNK_ROWS // num_streams))
+        chunks = self._streams(corpus, num_streams).chunks(max(1, EVALUATION_ROWS // num_streams))
         memory = np.zeros(self._memory_shape(num_streams), self.dtype)
         for workspace, chunk in zip(workspaces, chunks, strict=False):
             hidden = self._hidden(chunk.inputs, chunk.resets, memory, workspace)

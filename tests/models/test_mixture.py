@@ -169,7 +169,7 @@ def test_counts_of_words_may_differ() -> None:
 def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """However the models go through the text, what is held back is no more than some rounds."""
     monkeypatch.setattr("fastlm.inference.side_by_side.ROUND_TOKENS", 64)
-    monkeypatch.setattr("fastlm.models.rnnlm.CHUNK_ROWS", 64)
+    monkeypatch.setattr("fastlm.models.rnnlm.EVALUATION_ROWS", 64)
     text = Corpus.from_ids(np.tile(TRAIN.ids, 20), VOCABULARY)
     mixture = Mixture([network(), window("continuous"), ngram(), network(seed=4)])
     sizes = [len(positions) for positions, _ in mixture.log_prob_blocks(text, num_streams=4)]

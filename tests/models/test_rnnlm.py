@@ -123,7 +123,7 @@ def test_a_corpus_against_the_definition(make: Make, context: str, num_streams: 
 def test_the_state_is_carried_through_an_evaluation(
     make: Make, context: str, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    monkeypatch.setattr("fastlm.models.rnnlm.CHUNK_ROWS", rows)  # chunks of so many steps
+    monkeypatch.setattr("fastlm.models.rnnlm.EVALUATION_ROWS", rows)  # chunks of so many steps
     model = make(context=context)
     expected = corpus_by_definition(model)[np.arange(len(IDS)), IDS]
     np.testing.assert_allclose(model.token_log_probs(corpus()), expected, rtol=1e-11)
