@@ -24,7 +24,7 @@ from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["RNNLM"]
 
-EVALUATION_ROWS = 1024  # tokens that are read together when nothing has to be learned: the gates of more leave the cache
+EVALUATION_ROWS = 1024  # tokens read together when nothing has to be learned: the gates of more leave the cache
 
 
 @dataclass(frozen=True, eq=False)
