@@ -7,6 +7,10 @@ from contenders import BPTT_LEN, VOCAB_SIZE, Setting, fastlm_model, zipf_ids
 from machine import print_row, seconds_a_call, spread
 from threadpoolctl import threadpool_limits
 
+from fastlm import RNNLM, Corpus
+from fastlm.nn.parallel import Workers
+from fastlm.nn.workspace import Workspace
+
 WORDS_A_LINE = 9
 TOKENS = 16_000
 
@@ -51,17 +55,20 @@ def print_use(settings: Sequence[Setting], rounds: int) -> None:
 
 def forward_part(setting: Setting) -> Callable[[], object]:
     """Return the forward pass of a training step: hidden layer and loss, of a chunk."""
-    from fastlm.nn.parallel import Workers
-    from fastlm.nn.workspace import Workspace
-
     model, corpus = fastlm_model(setting, setting.tokens)
+    return training_forward(model, corpus, setting.batch)
+
+
+def training_forward(model: RNNLM, corpus: Corpus, batch_size: int) -> Callable[[], object]:
+    """Return the forward pass of the first chunk of a corpus, as in training, on one thread."""
     workspace = Workspace("float32", Workers(1), training=True)
-    chunk = next(iter(model.training_batches(corpus, batch_size=setting.batch, bptt_len=BPTT_LEN, seed=(1, 1))))
-    memory = model.carried(setting.batch, workspace)["memory"]
+    chunk = next(iter(model.training_batches(corpus, batch_size=batch_size, bptt_len=BPTT_LEN, seed=(1, 1))))
+    memory = model.carried(batch_size, workspace)["memory"]
 
     def forward() -> None:
         hidden = model._hidden(chunk.inputs, chunk.resets, memory, workspace)
-        model.output.target_log_probs(hidden.reshape(setting.tokens, -1), chunk.targets.reshape(-1), workspace)
+        dropped = model.output_dropout.forward(hidden.reshape(len(hidden), -1), workspace)
+        model.output.target_log_probs(dropped.reshape(chunk.targets.size, -1), chunk.targets.reshape(-1), workspace)
 
     return forward
 
@@ -69,7 +76,6 @@ def forward_part(setting: Setting) -> Callable[[], object]:
 def evaluation(setting: Setting) -> Callable[[], object]:
     """Return the evaluation of a text."""
     from fastlm.inference.evaluation import evaluate
-    from fastlm.nn.parallel import Workers
 
     model, corpus = fastlm_model(setting, TOKENS)
     workers = Workers(setting.threads)

@@ -1,9 +1,10 @@
-"""Measure models in other people's software: n-best lists rescored, and one model under many threads.
+"""Measure models in other people's software: n-best lists rescored, one model under many threads, tables of texts.
 
 Parts: rescore (100-best lists with shared prefixes against hypothesis by hypothesis), threads (8 threads that hammer
-one model through its states, against what one gets). Sentences and vocabulary are those of the Penn Treebank in the
-folder that --data names. Models are given by --model; without, some are made as large as those of bench quality, with
-parameters drawn at random, and a 5-gram model of the training text.
+one model through its states, against what one gets), score (tables of all tokens against the forward part of training).
+Sentences and vocabulary are those of the Penn Treebank in the folder that --data names. Models are given by --model;
+without, some are made as large as those of bench quality, with parameters drawn at random, and a 5-gram model of the
+training text. The text of score is docs.valid.txt, its model an LSTM of the recipe's size.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from lists import RULES
 from machine import print_row, spread
+from scoring import TOKENS, print_scoring
 
 import fastlm
 
@@ -28,20 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which (default: all): {', '.join(PARTS)}")
     parser.add_argument("--model", type=Path, action="append", help="a model file of the Penn Treebank's words")
     parser.add_argument("--sentences", type=int, default=20, help="how many lists of each kind (20)")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help=f"of the text of score ({TOKENS})")
+    parser.add_argument("--rounds", type=int, default=5, help="of score (5)")
 
 
 def run(options: argparse.Namespace) -> int:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         raise SystemExit(f"python bench use: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    lines = (options.data / "ptb.valid.txt").read_text(encoding="utf-8").splitlines()
-    sentences = [line.split() for line in lines if len(line.split()) >= FEWEST_WORDS]
-    chosen = [sentences[i] for i in np.random.default_rng(1).permutation(len(sentences))[: options.sentences]]
-    models = dict(models_of(options))
+    models: dict[str, fastlm.LanguageModel] = {}
     for number, name in enumerate(options.parts or PARTS):
         print("\n" * (number > 0) + f"## {name}\n", flush=True)
-        PARTS[name](models, chosen)
+        if name == "score":
+            print_scoring(options.data / "docs.valid.txt", options.tokens, options.rounds)
+            continue
+        models = models or dict(models_of(options))
+        MODEL_PARTS[name](models, sentences_of(options))
     return 0
+
+
+def sentences_of(options: argparse.Namespace) -> list[list[str]]:
+    lines = (options.data / "ptb.valid.txt").read_text(encoding="utf-8").splitlines()
+    sentences = [line.split() for line in lines if len(line.split()) >= FEWEST_WORDS]
+    return [sentences[i] for i in np.random.default_rng(1).permutation(len(sentences))[: options.sentences]]
 
 
 def models_of(options: argparse.Namespace) -> Iterator[tuple[str, fastlm.LanguageModel]]:
@@ -146,7 +157,6 @@ def decode(model: fastlm.LanguageModel, sentences: Sequence[Sequence[str]]) -> l
     return found
 
 
-PARTS: dict[str, Callable[[dict[str, fastlm.LanguageModel], Sequence[Sequence[str]]], None]] = {
-    "rescore": rescore,
-    "threads": threads,
-}
+Part = Callable[[dict[str, fastlm.LanguageModel], Sequence[Sequence[str]]], None]
+MODEL_PARTS: dict[str, Part] = {"rescore": rescore, "threads": threads}
+PARTS = (*MODEL_PARTS, "score")  # which has a model and a text of its own

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlm.inference import evaluation
+from fastlm.inference import evaluation, measures, rescoring
 from fastlm.text.vocabulary import Vocabulary
 
 WORDS = ["the", "cat", "sat", "on", "mat", "고양이", "나는"]
@@ -64,6 +64,12 @@ class TinyModel:
             scores.append(self.log_probs(state)[id])
             state = self.advance(state, id)
         return np.array(scores), state
+
+    def log_probs_along(self, state, ids, *, workers=None):
+        return measures.log_probs_along(self, state, ids)
+
+    def tree_log_probs(self, parents, ids):
+        return rescoring.tree_log_probs(self, parents, ids)
 
     def token_log_probs(self, corpus, *, num_streams=1, workers=None, progress=None):
         self.calls.append(len(corpus.ids))

@@ -19,7 +19,8 @@ __all__ = ["check_files", "described", "given_vocabulary", "read_text", "read_te
 
 def check_files(options: argparse.Namespace) -> None:
     """Refuse inputs and outputs of a training verb that get in each other's way, as a wrong call."""
-    inputs = [path for path in (options.file, options.valid, options.vocab, options.init) if path is not None]
+    named = (options.file, options.valid, options.vocab, options.init, *given(options, ("init_embeddings",)).values())
+    inputs = [path for path in named if path is not None]
     if inputs.count("-") > 1:
         options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
     for output in given(options, ("output", "log", "checkpoint")).values():

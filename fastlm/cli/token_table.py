@@ -28,7 +28,7 @@ def check_table(options: argparse.Namespace) -> None:
 def write_table(options: argparse.Namespace, model: "LanguageModel") -> None:
     """Write the table of a text to the file that the options name."""
     from fastlm.inference.measures import measure_batches
-    from fastlm.storage import atomic_write
+    from fastlm.storage import atomic_write_named
 
     batches = measure_batches(
         model,
@@ -42,7 +42,7 @@ def write_table(options: argparse.Namespace, model: "LanguageModel") -> None:
     if options.table == "-":
         write(sys.stdout.buffer, batches, options.distribution)
         return
-    with atomic_write(options.table) as file:
+    with atomic_write_named(options.table) as file:
         write(file, batches, options.distribution)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fastlm.cli.output_layer import check_output_layer, chosen_output_layer, wit
 from fastlm.cli.recipes import take_recipe
 from fastlm.cli.termination import Terminated, termination
 from fastlm.cli.train_options import add_kinds
+from fastlm.errors import DataError, TrainingError
 
 if TYPE_CHECKING:
     from fastlm.models import NeuralModel
@@ -48,6 +50,7 @@ def add_parser(verbs: Parsers) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train a model, keep the best epoch in the output file, and print its report on the validation text."""
     began = time.monotonic()
+    is_sized = "embedding_dim" in options  # by the caller, not by a recipe
     take_recipe(options)
     _check_call(options)
     _check_outputs(options)
@@ -55,7 +58,7 @@ def train(options: argparse.Namespace) -> None:
     with termination():
         initial = None if options.init is None else _load_initial(options)
         text, valid = read_texts(options, say, None if initial is None else initial.vocabulary)
-        model = initial or _make_model(options, text)
+        model = initial or _make_model(options, text, say, is_sized=is_sized)
         arrays = model.parameters.values()
         say(
             f"{options.architecture}: {sum(array.size for array in arrays):,} parameters, "
@@ -97,6 +100,8 @@ def _check_call(options: argparse.Namespace) -> None:
             "argument --init: words and tokenizer are those of the model; leave out --vocab, --vocab-size, "
             "--min-count, --tokenizer and --lower-case"
         )
+    if options.init is not None and "init_embeddings" in options:
+        options.wrong_call("argument --init-embeddings: --init MODEL has word vectors already; leave out one of them")
     for name in given(options, ("checkpoint_every", "resume")):
         if "checkpoint" not in options:
             options.wrong_call(
@@ -141,11 +146,32 @@ def _load_initial(options: argparse.Namespace) -> "NeuralModel":
     return model
 
 
-def _make_model(options: argparse.Namespace, text: "Corpus") -> "NeuralModel":
+def _make_model(
+    options: argparse.Namespace, text: "Corpus", say: Callable[[str], object], *, is_sized: bool
+) -> "NeuralModel":
+    """Make a new model, with the word vectors that it is to begin with; unless it `is_sized`, it is as wide as they."""
     from fastlm.models import NETWORKS
+    from fastlm.text.word2vec import read_word2vec
 
     vocabulary = with_counts(text.vocabulary, text) if "output_layer" in options else text.vocabulary
-    return NETWORKS[options.architecture](vocabulary, **_model_arguments(options))
+    if "init_embeddings" not in options:
+        return NETWORKS[options.architecture](vocabulary, **_model_arguments(options))
+    table, path = read_word2vec(options.init_embeddings, vocabulary), options.init_embeddings
+    embedding_dim = table.vectors.shape[1]
+    if is_sized and options.embedding_dim != embedding_dim:
+        raise DataError(
+            f"{path}: its word vectors have {embedding_dim} dimensions, but --embedding-dim is "
+            f"{options.embedding_dim}; leave that out, and the model is as wide as they are"
+        )
+    if not table.words:
+        raise DataError(
+            f"{path}: none of its words is in the vocabulary; are text and table of one language, and of one spelling?"
+        )
+    arguments = _model_arguments(options) | {"embedding_dim": embedding_dim}
+    model = NETWORKS[options.architecture](vocabulary, **arguments)
+    num_found = model.init_embeddings(*table)
+    say(f"{path}: vectors of {embedding_dim} dimensions for {num_found:,} of the {len(vocabulary):,} words")
+    return model
 
 
 def _model_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -157,7 +183,6 @@ def _fit(
     options: argparse.Namespace, model: "NeuralModel", text: "Corpus", valid: "Corpus | None", began: float
 ) -> "History":
     """Train; what ends the run too early says where the best model is."""
-    from fastlm.errors import TrainingError
     from fastlm.training.trainer import Trainer
 
     trainer = Trainer(

@@ -79,6 +79,11 @@ def _add_kind(kinds: Parsers, run: Verb, name: str, what: str) -> argparse.Argum
     parser.add_argument(
         "--init", metavar="MODEL", default=None, help="train this model further, with its words, tokenizer and sizes"
     )
+    parser.add_argument(
+        "--init-embeddings",
+        metavar="FILE",
+        help="begin with these word vectors, of word2vec (text or binary) or GloVe; --embedding-dim follows them",
+    )
     parser.add_argument("-o", "--model", dest="output", metavar="MODEL", required=True, help="the model file to write")
     parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each epoch and every 100th step")
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")

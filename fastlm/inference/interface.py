@@ -163,6 +163,35 @@ class Model(Protocol):
             The log-probability of each id, shape (N,), and the state after the last of them.
         """
 
+    def log_probs_along(
+        self, state: Any, ids: NDArray[np.int32], /, *, workers: Any = None
+    ) -> tuple[Callable[[slice], NDArray[np.floating[Any]]], State]:
+        """Read ids as the text that follows `state`, for the whole distributions on the way.
+
+        Returns
+        -------
+        tuple
+            A function that gives the log-probability of every next token before some of the ids, shape (N, V) for a
+            slice of N of them, and that any number of threads may call; and the state after the last of them.
+        """
+
+    def tree_log_probs(self, parents: NDArray[np.int32], ids: NDArray[np.int32], /) -> NDArray[np.float64]:
+        """Score sentences that share their beginnings.
+
+        Parameters
+        ----------
+        parents : (M,) int32
+            Of the edges of a prefix tree, each of which is a word: the edge before, which comes before it in the
+            array; -1 at the root, which is a fresh start.
+        ids : (M,) int32
+            The words. Nothing comes after a `</s>`.
+
+        Returns
+        -------
+        NDArray
+            The log-probability of each, after all words on the way from the root, shape (M,).
+        """
+
     def token_log_probs(
         self, corpus: Corpus, /, *, num_streams: int = 1, workers: Any = None, progress: CountTokens | None = None
     ) -> NDArray[np.float64]:

@@ -1,9 +1,8 @@
 """What a model thinks of each token of a text, as arrays: surprisal, and entropy and rank in its distribution."""
 
-from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, groupby
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,16 @@ from fastlm.nn.distributions import entropies_and_ranks
 from fastlm.nn.parallel import Workers
 from fastlm.text.source import TextReader, TextSource
 
-__all__ = ["DISTRIBUTION", "TOKEN", "MeasuredTokens", "measure_batches", "measure_tokens"]
+__all__ = ["DISTRIBUTION", "TOKEN", "MeasuredTokens", "log_probs_along", "measure_batches", "measure_tokens"]
 
 TOKEN = np.dtype([("line", np.int64), ("place", np.int32), ("id", np.int32), ("surprisal", np.float64)])
 DISTRIBUTION = np.dtype([*TOKEN.descr, ("entropy", np.float64), ("rank", np.int32)])
 MOST_ROWS = 128  # distributions that are made together
 MOST_VALUES = 1 << 22  # in these
+
+
+# What gives distributions, a part of the tokens that it gives them of, and the ids of these.
+Work: TypeAlias = tuple[Callable[[slice], NDArray[np.floating[Any]]], slice, NDArray[np.int32]]
 
 
 class MeasuredTokens(NamedTuple):
@@ -132,26 +135,39 @@ def _with_distributions(
     model: Model, batches: Iterable[list[Line]], threads: int | None, documents: bool
 ) -> Iterator[MeasuredTokens]:
     num_before, state = 0, model.start()
+    with Workers(threads) as workers:
+        for batch in batches:
+            measured = _tokens(model, batch, num_before, DISTRIBUTION)
+            work, state = _work(model, batch, state, documents, workers)
+            begin = 0
+            for found in map_in_order(_distributions, work, threads):
+                part = measured.table[begin : begin + len(found[0])]
+                part["surprisal"], part["entropy"], part["rank"] = found
+                begin += len(part)
+            check_no_nan(measured.table["surprisal"])
+            num_before += len(batch)
+            yield measured
+
+
+def _work(model: Model, batch: list[Line], state: State, documents: bool, workers: Workers) -> tuple[list[Work], State]:
+    """Cut the tokens of some lines into parts, with what gives their distributions; return the state after them."""
     rows = max(1, min(MOST_ROWS, MOST_VALUES // len(model.vocabulary)))
-    for batch in batches:
-        states, state = _states_before(model, batch, state, documents)
-        measured = _tokens(model, batch, num_before, DISTRIBUTION)
-        table = measured.table
-        parts = [slice(start, start + rows) for start in range(0, len(table), rows)]
-        work = [(states[part], np.ascontiguousarray(table["id"][part])) for part in parts]
-        for part, found in zip(parts, map_in_order(partial(_distributions, model), work, threads), strict=True):
-            table["surprisal"][part], table["entropy"][part], table["rank"][part] = found
-        check_no_nan(table["surprisal"])
-        num_before += len(batch)
-        yield measured
+    work: list[Work] = []
+    for is_text, lines in groupby(batch, key=lambda line: bool(line.words) or not documents):
+        ids = np.concatenate([line.ids for line in lines])
+        if not is_text:
+            state = model.start()
+        elif len(ids):
+            log_probs, state = model.log_probs_along(state, ids, workers=workers)
+            parts = [slice(start, start + rows) for start in range(0, len(ids), rows)]
+            work += [(log_probs, part, ids[part]) for part in parts]
+    return work, state
 
 
-def _distributions(
-    model: Model, work: tuple[list[State], NDArray[np.int32]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
-    """Return surprisals, entropies and ranks of what follows some states."""
-    states, ids = work
-    log_probs = model.log_probs(states)
+def _distributions(work: Work) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+    """Return surprisals, entropies and ranks of a part."""
+    log_probs_of, part, ids = work
+    log_probs = log_probs_of(part)
     return -log_probs[np.arange(len(ids)), ids].astype(np.float64), *entropies_and_ranks(log_probs, ids)
 
 
@@ -166,21 +182,30 @@ def _tokens(model: Model, batch: list[Line], num_before: int, dtype: np.dtype[np
     return MeasuredTokens(words, table)
 
 
-def _states_before(model: Model, batch: list[Line], state: State, documents: bool) -> tuple[list[State], State]:
-    """Return the states before all tokens of some lines, and the state after them if the model reads on."""
+def log_probs_along(
+    model: Model, state: State, ids: NDArray[np.int32]
+) -> tuple[Callable[[slice], NDArray[np.floating[Any]]], State]:
+    """Do by states, which all models have, what `Model.log_probs_along` says."""
+    states, after = _states_along(model, state, ids)
+    return lambda part: model.log_probs(states[part]), after
+
+
+def _states_along(model: Model, state: State, ids: NDArray[np.int32]) -> tuple[list[State], State]:
+    """Return the states before each of the ids that follow `state`, and the one after them."""
     if model.context == "continuous":
-        states = []
-        for line in batch:
-            if documents and not line.words:
-                state = model.start()
-            for id in line.ids.tolist():
-                states.append(state)
-                state = model.advance(state, id)
-        return states, state
-    by_line = [[state] for line in batch]
-    for depth in range(max(len(line.ids) for line in batch) - 1):  # nothing goes on after </s>
-        longer = [number for number, line in enumerate(batch) if depth < len(line.ids) - 1]
-        words = np.array([batch[number].ids[depth] for number in longer], np.int32)
-        for number, reached in zip(longer, model.advance([by_line[n][-1] for n in longer], words), strict=True):
-            by_line[number].append(reached)
-    return [one for states, line in zip(by_line, batch, strict=True) for one in states[: len(line.ids)]], state
+        before = []
+        for id in ids.tolist():
+            before.append(state)
+            state = model.advance(state, id)
+        return before, state
+    sentences = [part for part in np.split(ids, np.flatnonzero(ids == model.vocabulary.end_id) + 1) if len(part)]
+    start = model.start()
+    by_sentence = [[start if number else state] for number in range(len(sentences))]
+    for depth in range(max(map(len, sentences), default=0)):
+        longer = [n for n, part in enumerate(sentences) if depth < len(part) and part[depth] != model.vocabulary.end_id]
+        words = np.array([sentences[n][depth] for n in longer], np.int32)
+        for number, reached in zip(longer, model.advance([by_sentence[n][-1] for n in longer], words), strict=True):
+            by_sentence[number].append(reached)
+    pairs = list(zip(by_sentence, sentences, strict=True))
+    last, ended = (by_sentence[-1][-1], len(by_sentence[-1]) == len(sentences[-1])) if pairs else (state, False)
+    return [one for states, part in pairs for one in states[: len(part)]], start if ended else last

@@ -1,6 +1,7 @@
 """N-best lists: all hypotheses of an utterance scored together, each of their common beginnings once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +11,16 @@ from fastlm.inference.arguments import one_line
 from fastlm.inference.evaluation import check_no_nan
 from fastlm.inference.interface import Model, State
 
-__all__ = ["score_nbest", "score_sentences"]
+__all__ = ["score_nbest", "score_sentences", "tree_levels", "tree_log_probs"]
 
-PART_TOKENS = 1 << 15  # of a list that are scored together: each may have a state of its own
+PART_SIZE = 1 << 16  # tokens of a list that are scored together: each may have a state of its own
 
 
 def score_nbest(model: Model, hypotheses: Sequence[str]) -> NDArray[np.float64]:
     """Score the hypotheses of one utterance, or any sentences that have much in common.
 
-    They stand in a prefix tree, whose nodes of one depth are one batch for the model; nodes whose states are equal are
-    one node, so with a window or n-gram model hypotheses that part also meet again.
+    They stand in a prefix tree, whose nodes of one depth are one batch for the model. With a window model hypotheses
+    that part also meet again, where they have the same words in the window.
 
     Parameters
     ----------
@@ -68,44 +69,77 @@ def _ids(model: Model, number: int, text: str) -> list[int]:
 
 
 def _parts(sentences: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
-    """Cut a list into parts of about PART_TOKENS tokens."""
-    start = num_tokens = 0
-    for stop, sentence in enumerate(sentences, start=1):
-        num_tokens += len(sentence)
-        if num_tokens >= PART_TOKENS or stop == len(sentences):
+    """Cut a list into parts, tables of sentences and places, of at most PART_SIZE, or of one sentence."""
+    start = longest = 0
+    for stop, sentence in enumerate(sentences):
+        longest = max(longest, len(sentence))
+        if stop > start and (stop + 1 - start) * longest > PART_SIZE:
             yield start, stop
-            start, num_tokens = stop, 0
+            start, longest = stop, len(sentence)
+    if sentences:
+        yield start, len(sentences)
 
 
 def _score_tree(model: Model, sentences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """Score sentences of ids, `</s>` at their ends; what leads from one depth to the next is a batch."""
-    states = [model.start()]  # of the nodes
+    """Score sentences of ids, `</s>` at their ends, each edge of their prefix tree once."""
+    order = sorted(range(len(sentences)), key=lambda number: tuple(sentences[number]))
+    lengths = np.array([len(sentences[number]) for number in order])
+    is_word = np.arange(lengths.max()) < lengths[:, np.newaxis]
+    words = np.full(is_word.shape, -1, np.int32)
+    words[is_word] = np.fromiter(chain.from_iterable(sentences[number] for number in order), np.int32)
+    is_edge = is_word.copy()  # where a sentence leaves the one before it, and from there on
+    is_edge[1:] &= np.logical_or.accumulate(words[1:] != words[:-1], axis=1)
+    edges = np.where(is_edge, np.cumsum(is_edge).reshape(is_edge.shape) - 1, -1)
+    edges = np.maximum.accumulate(edges, axis=0).astype(np.int32)  # all others are those of the sentence before
+    parents = np.pad(edges[:, :-1], [(0, 0), (1, 0)], constant_values=-1)[is_edge]
+    log_probs = model.tree_log_probs(parents, words[is_edge])
+    check_no_nan(log_probs)
+    totals = np.empty(len(sentences))
+    totals[order] = np.where(is_word, log_probs[edges], 0.0).sum(axis=1)
+    return totals
+
+
+def tree_levels(parents: NDArray[np.int32]) -> list[list[int]]:
+    """Return the edges of a tree by their depth, of which each comes after the edge before it, -1 at the root.
+
+    Examples
+    --------
+    >>> tree_levels(np.array([-1, 0, 0, 1, -1], np.int32))
+    [[0, 4], [1, 2], [3]]
+    """
+    levels: list[list[int]] = []
+    depths: list[int] = []
+    for edge, parent in enumerate(parents.tolist()):
+        depths.append(depths[parent] + 1 if parent >= 0 else 0)
+        if depths[edge] == len(levels):
+            levels.append([])
+        levels[depths[edge]].append(edge)
+    return levels
+
+
+def tree_log_probs(model: Model, parents: NDArray[np.int32], ids: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Score the edges of a prefix tree by states, which are batches for the model; see `Model.tree_log_probs`.
+
+    What leads from equal states by one word is taken once, so branches that part meet again where the model allows.
+    """
+    states = [model.start()]
     nodes: dict[State, int] = {states[0]: 0}
-    numbers: dict[tuple[int, int], int] = {}  # of the edges: node and word
-    edges: list[tuple[int, int]] = []
-    targets: list[int] = []  # the nodes that they lead to
-    paths: list[list[int]] = [[] for _ in sentences]  # edges
-    for depth in range(max(map(len, sentences))):
-        for sentence, path in zip(sentences, paths, strict=True):
-            if depth < len(sentence):
-                edge = (targets[path[-1]] if path else 0, sentence[depth])
-                path.append(numbers.setdefault(edge, len(edges)))
-                if path[-1] == len(edges):
-                    edges.append(edge)
-        new = [(node, word) for node, word in edges[len(targets) :] if word != model.vocabulary.end_id]
-        reached = iter(model.advance([states[node] for node, _ in new], _words(new)))
-        for _, word in edges[len(targets) :]:
-            if word == model.vocabulary.end_id:
-                targets.append(0)  # nothing comes after it
-                continue
-            state = next(reached)
-            targets.append(nodes.setdefault(state, len(nodes)))
+    steps = [(0, word) for word in ids.tolist()]  # of each edge: the node that it begins at, and its word
+    before, has_next = parents.tolist(), np.isin(np.arange(len(ids)), parents)
+    targets: dict[tuple[int, int], int] = {}
+    for level in tree_levels(parents):
+        for edge in level:
+            if before[edge] >= 0:
+                steps[edge] = targets[steps[before[edge]]], steps[edge][1]
+        new = dict.fromkeys(steps[edge] for edge in level if has_next[edge] and steps[edge] not in targets)
+        for step, state in zip(new, model.advance([states[node] for node, _ in new], _words(new)), strict=True):
+            targets[step] = nodes.setdefault(state, len(nodes))
             if len(nodes) > len(states):
                 states.append(state)
-    log_probs = model.log_prob([states[node] for node, _ in edges], _words(edges))
-    check_no_nan(log_probs)
-    return np.array([log_probs[path].sum() for path in paths])
+    events = {step: place for place, step in enumerate(dict.fromkeys(steps))}
+    log_probs = model.log_prob([states[node] for node, _ in events], _words(events))
+    return np.asarray(log_probs)[[events[step] for step in steps]]
 
 
-def _words(edges: Sequence[tuple[int, int]]) -> NDArray[np.int32]:
-    return np.array([word for _, word in edges], np.int32)
+def _words(steps: Iterable[tuple[int, int]]) -> NDArray[np.int32]:
+    return np.array([word for _, word in steps], np.int32)

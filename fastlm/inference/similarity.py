@@ -11,7 +11,7 @@ from fastlm.inference.arguments import one_line, whole_number
 from fastlm.inference.interface import Model
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["Neighbour", "analogy", "similar"]
+__all__ = ["Neighbour", "analogy", "find_word", "is_word", "similar"]
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
@@ -58,7 +58,7 @@ def similar(model: Model, word: str, k: int = 10) -> list[Neighbour]:
     ['mat', 'on', 'sat', 'the']
     """
     k = whole_number("k", k, minimum=1)
-    id = _find(model.vocabulary, one_line(word))
+    id = find_word(model.vocabulary, one_line(word))
     table, lengths = _table(model)
     return _nearest(model, table, lengths, _direction(model, table, lengths, id), without=[id], k=k)
 
@@ -94,7 +94,7 @@ def analogy(model: Model, word: str, like: str, other: str, k: int = 10) -> list
     ['mat', 'sat']
     """
     k = whole_number("k", k, minimum=1)
-    ids = [_find(model.vocabulary, one_line(one)) for one in (word, like, other)]
+    ids = [find_word(model.vocabulary, one_line(one)) for one in (word, like, other)]
     table, lengths = _table(model)
     minus, first, second = (_direction(model, table, lengths, id) for id in ids)
     return _nearest(model, table, lengths, first - minus + second, without=ids, k=k)
@@ -128,17 +128,26 @@ def _nearest(
     return [Neighbour(vocabulary.word(int(ids[place])), min(1.0, max(-1.0, float(cosines[place])))) for place in order]
 
 
-def _find(vocabulary: Vocabulary, word: str) -> int:
-    """Return the id of a word as it is written, or as the tokenizer writes it."""
-    if word not in vocabulary:
-        tokens = vocabulary.tokenizer.tokenize(word)
-        if len(tokens) != 1 or tokens[0] not in vocabulary:
-            raise ValueError(f"{word!r} is not in the model's vocabulary{_suggestion(vocabulary, word)}")
-        word = tokens[0]
-    id = vocabulary[word]
+def find_word(vocabulary: Vocabulary, word: str) -> int:
+    """Return the id of a word as it is written, or as the tokenizer writes it; if there is none, a ValueError."""
+    id = _id(vocabulary, word)
+    if id is None:
+        raise ValueError(f"{word!r} is not in the model's vocabulary{_suggestion(vocabulary, word)}")
     if id in (vocabulary.unknown_id, vocabulary.end_id, vocabulary.start_id):
         raise ValueError(f"{word!r} is a special token, not a word; it has no neighbours")
     return id
+
+
+def is_word(vocabulary: Vocabulary, word: str) -> bool:
+    """Tell whether `find_word` finds a word."""
+    return _id(vocabulary, word) not in (None, vocabulary.unknown_id, vocabulary.end_id, vocabulary.start_id)
+
+
+def _id(vocabulary: Vocabulary, word: str) -> int | None:
+    if word in vocabulary:
+        return vocabulary[word]
+    tokens = vocabulary.tokenizer.tokenize(word)
+    return vocabulary[tokens[0]] if len(tokens) == 1 and tokens[0] in vocabulary else None
 
 
 def _suggestion(vocabulary: Vocabulary, word: str) -> str:

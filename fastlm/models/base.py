@@ -3,14 +3,15 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.inference import beam, evaluation, generation, measures, rescoring, similarity, tokens
+from fastlm.inference import beam, evaluation, generation, measures, rescoring, similarity, tokens, word_map
 from fastlm.inference.arguments import check_vocabulary
 from fastlm.inference.interface import State, Word, Words
+from fastlm.inference.map_picture import draw_map
 from fastlm.modelfile import ModelContents
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray
@@ -18,6 +19,9 @@ from fastlm.text.corpus import Corpus
 from fastlm.text.source import TextSource
 from fastlm.text.vocabulary import Vocabulary
 from fastlm.text.word2vec import write_word2vec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LanguageModel"]
 
@@ -171,6 +175,16 @@ class LanguageModel(ABC):
     ) -> tuple[NDArray[np.float64], Any]:
         """Log-probability of each id as the text that follows `state`, and the state after them."""
 
+    def log_probs_along(
+        self, state: Any, ids: IntArray, *, workers: Workers | None = None
+    ) -> tuple[Callable[[slice], FloatArray], Any]:
+        """Distributions before each of the ids that follow `state`; see `fastlm.inference.interface.Model`."""
+        return measures.log_probs_along(self, self._own(state), self._check_ids(ids))
+
+    def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
+        """Log-probability of each edge of a prefix tree, (M,); see `fastlm.inference.interface.Model`."""
+        return rescoring.tree_log_probs(self, parents, ids)
+
     def token_log_probs(
         self,
         corpus: Corpus,
@@ -317,6 +331,14 @@ class LanguageModel(ABC):
     def analogy(self, word: str, like: str, other: str, k: int = 10) -> list[similarity.Neighbour]:
         """Return what is to `other` as `like` is to `word`; see `fastlm.inference.similarity.analogy`."""
         return similarity.analogy(self, word, like, other, k)
+
+    def plot_words(self, words: Sequence[str] | None = None) -> "Figure":
+        """Draw a map of words, the 200 most frequent if none are given, by matplotlib; for `savefig`.
+
+        See `fastlm.inference.word_map.map_words` and `fastlm.inference.map_picture.draw_map`.
+        """
+        chosen = word_map.frequent_words(self) if words is None else words
+        return draw_map(word_map.map_words(self, chosen))
 
     def write_word2vec(self, path: str | os.PathLike[str], *, binary: bool = False) -> None:
         """Write the table of word vectors, without `<s>`; see `fastlm.text.word2vec.write_word2vec`."""

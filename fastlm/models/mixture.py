@@ -278,6 +278,10 @@ class Mixture(LanguageModel):
         columns = np.array([log_probs for log_probs, _ in scored])
         return self._mixed(columns), MixtureState(self, tuple(own for _, own in scored))
 
+    def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
+        """Log-probability of each edge of a prefix tree, (M,): each model shares what it can."""
+        return self._mixed(np.array([model.tree_log_probs(parents, ids) for model in self.models]))
+
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:

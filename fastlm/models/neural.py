@@ -2,10 +2,10 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, repeat
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 
 from fastlm.errors import ModelFileError
 from fastlm.inference.arguments import check_vocabulary, whole_number
+from fastlm.inference.tokens import NUM_STREAMS
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.models.base import LanguageModel
 from fastlm.models.config import CONTEXTS, DTYPES, checked
-from fastlm.nn.layers import Layer
+from fastlm.nn.layers import Embedding, Layer
 from fastlm.nn.outputs import OutputLayer
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource, RandomParameters, StoredParameters
 from fastlm.nn.workspace import Workspace
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
+from fastlm.text.word2vec import match
 
 __all__ = ["EVALUATION_ROWS", "Batch", "NeuralModel"]
 
@@ -64,6 +66,7 @@ class NeuralModel(LanguageModel):
         None draws new parameters from the seed.
     """
 
+    embedding: Embedding
     output: OutputLayer
     default_batch_size: ClassVar[int]
     default_bptt_len: ClassVar[int | None] = None  # None: there is no recurrence
@@ -123,6 +126,60 @@ class NeuralModel(LanguageModel):
     def parameters(self) -> dict[str, FloatArray]:
         """All parameters as named arrays: the model's own, not copies."""
         return {parameter.name: parameter.value for parameter in self.parameter_list}
+
+    def init_embeddings(self, words: Sequence[str], vectors: NDArray[np.floating[Any]]) -> int:
+        """Begin with word vectors that were learned elsewhere, in place of random ones.
+
+        Parameters
+        ----------
+        words : sequence of str
+            N of them; those that the model does not have do no harm, of one that is there twice the first counts.
+        vectors : (N, D) array
+            D is the model's embedding_dim. They are taken as they are: scaled down to random ones they would be
+            forgotten sooner.
+
+        Returns
+        -------
+        int
+            How many words of the vocabulary were found. The others keep their vectors, by a factor that gives these the
+            standard deviation of those.
+
+        Raises
+        ------
+        ValueError
+            If no word is found, or the vectors are of another shape, not finite, or all zeros.
+
+        Examples
+        --------
+        >>> import fastlm
+        >>> from fastlm.text.word2vec import read_word2vec
+        >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat"])
+        >>> fastlm.NNLM(vocabulary, embedding_dim=3).write_word2vec("vectors.txt")
+        >>> table = read_word2vec("vectors.txt", vocabulary)
+        >>> fastlm.RNNLM(vocabulary, embedding_dim=table.vectors.shape[1]).init_embeddings(*table)
+        5
+        """
+        vectors = np.asarray(vectors)
+        embedding_dim = self.embeddings.shape[1]
+        if vectors.shape != (len(words), embedding_dim):
+            raise ValueError(
+                f"got {len(words):,} words and vectors of shape {vectors.shape}, expected ({len(words)}, "
+                f"{embedding_dim}), as the model's embedding_dim is {embedding_dim}"
+            )
+        ids, rows = match(words, self.vocabulary)
+        if not len(ids):
+            raise ValueError(
+                f"none of the table's {len(words):,} words is in the model's vocabulary; are both of one language, and "
+                "of one spelling?"
+            )
+        deviation = float(vectors[rows].std(dtype=np.float64))
+        if not 0 < deviation < np.inf:
+            raise ValueError(f"the standard deviation of the vectors is {deviation}, expected a finite number above 0")
+        weight = self.embedding.weight
+        weight.make_writable()
+        weight.value *= deviation / weight.value.std(dtype=np.float64)
+        weight.value[ids] = vectors[rows]
+        return len(ids)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, with its vocabulary and tokenizer, to one file; atomically.
@@ -199,13 +256,37 @@ class NeuralModel(LanguageModel):
         """Log-probability of each id as the text that follows `state`, and the state after them."""
         state, ids = self._own(state), self._check_ids(ids)
         log_probs = np.empty(len(ids))
-        workspace = self._scratch(workers)
+        workspace = self._reader(workers, len(ids))
         for start in range(0, len(ids), EVALUATION_ROWS):
             targets = ids[start : start + EVALUATION_ROWS]
             features, state = self.read(state, targets, workspace)
             values = self.output.target_log_probs(features, targets, workspace)
             log_probs[start : start + len(targets)] = values
         return log_probs, state
+
+    def log_probs_along(
+        self, state: Any, ids: IntArray, *, workers: Workers | None = None
+    ) -> tuple[Callable[[slice], FloatArray], Any]:
+        """Distributions before each of the ids that follow `state`; see `fastlm.inference.interface.Model`."""
+        features, state = self._features_along(self._own(state), self._check_ids(ids), self._reader(workers, len(ids)))
+        return lambda part: self.output.log_probs(features[part]), state
+
+    def _features_along(self, state: Any, ids: IntArray, workspace: Workspace) -> tuple[FloatArray, Any]:
+        """Return what the output layer sees before each of the ids that follow `state`, (N, H), and the state after."""
+        if self.context == "sentence" and len(ids) and ids[-1] == self.vocabulary.end_id and state == self.start():
+            corpus = Corpus.from_ids(ids, self.vocabulary)
+            pieces = [
+                (batch.positions[events], batch.features[events])
+                for batch in self._features_of(corpus, min(NUM_STREAMS, corpus.num_sentences), repeat(workspace))
+                for events in [batch.targets >= 0]
+            ]
+            positions, features = map(np.concatenate, zip(*pieces, strict=True))
+            return features[np.argsort(positions)], state
+        parts = [np.empty((0, 0), self.dtype)]
+        for start in range(0, len(ids), EVALUATION_ROWS):
+            features, state = self.read(state, ids[start : start + EVALUATION_ROWS], workspace)
+            parts.append(features.copy())
+        return np.concatenate(parts[1:] or parts), state
 
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
@@ -214,7 +295,7 @@ class NeuralModel(LanguageModel):
         num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
-            workspaces = cycle([Workspace(self.dtype, active), Workspace(self.dtype, active)])
+            workspaces = cycle([self._reader(active, corpus.num_tokens) for _ in range(2)])
             yield from self._normalised(self._features_of(corpus, num_streams, workspaces))
 
     @property
@@ -231,7 +312,7 @@ class NeuralModel(LanguageModel):
         num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
         with nullcontext(workers) if workers is not None else Workers(1) as active:
-            for batch in self._features_of(corpus, num_streams, cycle([Workspace(self.dtype, active)])):
+            for batch in self._features_of(corpus, num_streams, repeat(self._reader(active, corpus.num_tokens))):
                 yield _events(batch, self.output.target_scores(batch.features, batch.targets, batch.workspace))
 
     @abstractmethod
@@ -257,9 +338,13 @@ class NeuralModel(LanguageModel):
         features = self._features_after(states, workspace)
         return self.output.target_log_probs(features, ids, workspace).astype(np.float64)
 
-    def _scratch(self, workers: Workers | None = None) -> Workspace:
-        """Return a workspace for one call; on the caller's thread if there are no workers."""
-        return Workspace(self.dtype, workers or Workers(1))
+    def _reader(self, workers: Workers | None, num_tokens: int) -> Workspace:
+        """Return a workspace for a text of which nothing is learned; of a long one many batches are made."""
+        return Workspace(self.dtype, workers or Workers(1), keeps_weights=num_tokens > EVALUATION_ROWS)
+
+    def _scratch(self) -> Workspace:
+        """Return a workspace for one call, on the caller's thread."""
+        return Workspace(self.dtype, Workers(1))
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -326,6 +327,19 @@ class NGramLM(LanguageModel):
         for id in ids[-self.config["order"] :].tolist():
             state = self._advance_one(state, id)
         return log_probs, state
+
+    def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
+        """Log-probability of each edge of a prefix tree, (M,): branch by branch, each behind its last words."""
+        log_probs, before = np.empty(len(ids)), parents.tolist()
+        context: tuple[int, ...]
+        starts = [edge for edge in range(len(ids)) if edge == 0 or before[edge] != edge - 1]
+        for start, stop in pairwise([*starts, len(ids)]):
+            edge, context = before[start], ()
+            while edge >= 0 and len(context) < self.config["order"] - 1:
+                edge, context = before[edge], (int(ids[edge]), *context)
+            context = context if edge >= 0 else (self.vocabulary.start_id, *context)
+            self._trie.score(log_probs[start:stop], ids[start:stop], context)
+        return log_probs
 
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None

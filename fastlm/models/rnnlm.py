@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference.interface import State
+from fastlm.inference.rescoring import tree_levels
 from fastlm.models.history import longer_history
-from fastlm.models.neural import EVALUATION_ROWS, Batch, NeuralModel
+from fastlm.models.neural import Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
 from fastlm.nn.layers import Dropout, Embedding, Layer, WordDropout
+from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.penalties import add_activation_gradient, add_temporal_gradient
 from fastlm.nn.recurrent import CELLS, RecurrentStack
@@ -21,6 +23,8 @@ from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["RNNLM"]
+
+EVALUATION_ROWS = 1024  # tokens read together when nothing has to be learned: the gates of more leave the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,6 +308,23 @@ class RNNLM(NeuralModel):
             history = 0 if resets[row] else longer_history(state.history, [id])
             after.append(RecurrentState(self, hidden[row].copy(), memory[:, :, row].copy(), history))
         return after
+
+    def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
+        """Log-probability of each edge of a prefix tree, (M,): each depth is a batch, each node one distribution."""
+        start, workspace = self.start(), Workspace(self.dtype, Workers(1), keeps_weights=True)
+        memory, features = start.memory[:, :, np.newaxis], [start.hidden[np.newaxis]]
+        nodes = np.zeros(len(ids) + 1, np.int32)  # after each edge, and at the end after none, which is where -1 leads
+        columns = np.zeros(len(ids) + 1, np.int32)  # of these nodes in the memory of their depth
+        has_next = np.isin(np.arange(len(ids)), parents)
+        for level in map(np.array, tree_levels(parents)[:-1]):  # nothing comes after the last
+            inner = level[has_next[level]]
+            memory = np.ascontiguousarray(memory[:, :, columns[parents[inner]]])
+            inputs, resets = self._inputs(ids[inner])
+            features.append(self._hidden(inputs[np.newaxis], resets[np.newaxis], memory, workspace)[0].copy())
+            columns[inner] = np.arange(len(inner))
+            nodes[inner] = sum(map(len, features[:-1])) + columns[inner]
+        hidden = np.concatenate(features)
+        return self.output.pair_log_probs(hidden, nodes[parents], ids, workspace).astype(np.float64)
 
     def _inputs(self, ids: IntArray) -> tuple[IntArray, NDArray[np.uint8]]:
         """Return what is read for words (N,), and where that is the start of a sentence, from a state of zero."""

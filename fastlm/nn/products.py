@@ -19,6 +19,7 @@ __all__ = [
     "packed",
     "packed_shape",
     "packed_transposed",
+    "packed_weight",
     "packed_weight_gradient",
     "rows_worth_a_thread",
     "weight_gradient",
@@ -60,11 +61,21 @@ def packed_transposed(matrix: FloatArray, workspace: Workspace, name: str = "pac
     return panels
 
 
+def packed_weight(name: str, matrix: FloatArray, workspace: Workspace) -> FloatArray:
+    """Pack the transpose of a weight (N, D); once, if the workspace keeps weights."""
+    if not workspace.keeps_weights:
+        return packed_transposed(matrix, workspace)
+    if (kept := f"{name}.packed") not in workspace.saved:
+        workspace.saved[kept] = packed_transposed(matrix, workspace, kept)
+    panels: FloatArray = workspace.saved[kept]
+    return panels
+
+
 def affine(
     output: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
 ) -> None:
     """Overwrite `output` (N, H) by inputs W' [+ b]."""
-    panels = packed_transposed(weight.value, workspace)
+    panels = packed_weight(weight.name, weight.value, workspace)
     added = np.zeros(output.shape[1], output.dtype) if bias is None else bias.value
 
     def rows(start: int, stop: int, worker: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastlm import kernels
 from fastlm.nn.layers import Dropout, Layer
 from fastlm.nn.parameters import FloatArray, Parameter, ParameterSource
-from fastlm.nn.products import affine, input_gradient, packed, packed_transposed, rows_worth_a_thread, weight_gradient
+from fastlm.nn.products import affine, input_gradient, packed, packed_weight, rows_worth_a_thread, weight_gradient
 from fastlm.nn.workspace import Workspace
 
 __all__ = ["CELLS", "GRU", "LSTM", "Elman", "Recurrent", "RecurrentStack"]
@@ -63,7 +63,7 @@ class Recurrent(Layer, ABC):
         affine(_flat(arrays["gates"]), _flat(inputs), self.w_xh, self.bias, workspace)
         arrays |= {"initial": memory, "resets": resets}
         matrix = self.drop_connect.forward(self.w_hh.value.reshape(1, -1), workspace).reshape(self.w_hh.value.shape)
-        w_hh = packed_transposed(matrix, workspace)
+        w_hh = packed_weight(self.w_hh.name, matrix, workspace)
 
         def streams(start: int, stop: int, worker: int) -> None:
             self._forward({name: array[:, start:stop] for name, array in arrays.items()}, w_hh)

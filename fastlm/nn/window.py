@@ -14,7 +14,7 @@ from fastlm.nn.products import (
     affine,
     input_gradient,
     packed_shape,
-    packed_transposed,
+    packed_weight,
     packed_weight_gradient,
     rows_worth_a_thread,
     weight_gradient,
@@ -49,7 +49,7 @@ class Window(Layer):
         if self._is_plain(runs, num_places):
             affine(_rows(output), runs.reshape(len(runs), -1), self.weight, self.bias, workspace)
             return _rows(output)
-        panels = packed_transposed(self.weight.value, workspace)
+        panels = packed_weight(self.weight.name, self.weight.value, workspace)
 
         def some_runs(start: int, stop: int, worker: int) -> None:
             kernels.window_forward(output[start:stop], runs[start:stop], panels, self.bias.value, self.size)

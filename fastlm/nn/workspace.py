@@ -29,6 +29,9 @@ class Workspace:
         Whether dropout is on.
     seed : int
         What dropout masks depend on, beside the step and the layer's name.
+    keeps_weights : bool
+        Whether the parameters stay what they are for as long as it is used, so that they are packed once and not in
+        each step.
 
     Attributes
     ----------
@@ -38,11 +41,14 @@ class Workspace:
         What a layer's forward pass leaves for its backward pass, by the layer's name.
     """
 
-    def __init__(self, dtype: DTypeLike, workers: Workers, *, training: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, dtype: DTypeLike, workers: Workers, *, training: bool = False, seed: int = 0, keeps_weights: bool = False
+    ) -> None:
         self.dtype = np.dtype(dtype)
         self.workers = workers
         self.training = training
         self.seed = seed
+        self.keeps_weights = keeps_weights
         self.step = 0
         self.saved: dict[str, Any] = {}
         self._buffers: dict[str, FloatArray] = {}

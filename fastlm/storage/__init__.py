@@ -4,6 +4,7 @@ from fastlm.storage.container import TensorFile, TensorRun, TensorWriter, is_con
 from fastlm.storage.files import (
     Source,
     atomic_write,
+    atomic_write_named,
     check_writable,
     is_compressed,
     open_binary,
@@ -18,6 +19,7 @@ __all__ = [
     "TensorRun",
     "TensorWriter",
     "atomic_write",
+    "atomic_write_named",
     "check_unchanged",
     "check_writable",
     "is_compressed",

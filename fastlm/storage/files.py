@@ -19,6 +19,7 @@ from fastlm.errors import FileError
 __all__ = [
     "Source",
     "atomic_write",
+    "atomic_write_named",
     "check_writable",
     "is_compressed",
     "open_binary",
@@ -316,6 +317,41 @@ def atomic_write(path: Source, *, temporary_in: Source | None = None, sync: bool
         raise
     if sync:
         _sync_directory(target.parent)
+
+
+@contextmanager
+def atomic_write_named(path: Source) -> Iterator[BinaryIO]:
+    """Write a file as `atomic_write` does, compressed if its name ends in .gz, so that it can be read by that name.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    ValueError
+        If the name ends in .xz or .zst, which are only read.
+    FileError
+        As `atomic_write`.
+
+    Examples
+    --------
+    >>> with atomic_write_named("words.txt.gz") as file:
+    ...     _ = file.write(b"one two")
+    >>> with open_binary("words.txt.gz") as file:
+    ...     file.read()
+    b'one two'
+    """
+    ending = Path(path).suffix.lower()
+    if ending in (".xz", ".zst"):
+        raise ValueError(f"{os.fspath(path)!r} ends in {ending}, which is read but not written; take .gz, or neither")
+    with atomic_write(path) as file:
+        if ending != ".gz":
+            yield file
+            return
+        # Without a name or a clock time: equal contents are equal bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
+            yield cast(BinaryIO, compressed)
 
 
 def remove_temporaries(path: Source) -> None:

@@ -5,20 +5,18 @@ line an n-gram: its log-probability to base 10, its words, and the weight that i
 not there, unless it is 1 (0 as a logarithm). At the end stands ``\end\``. What stands before ``\data\`` is a comment.
 """
 
-import gzip
 import logging
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.errors import DataError
-from fastlm.storage import Source, atomic_write, read_blocks
+from fastlm.storage import Source, atomic_write_named, read_blocks
 from fastlm.text.scan.arpa import format_ngrams, parse_ngrams
 from fastlm.text.tokenizer import TokenizerChoice, make_tokenizer
 from fastlm.text.vocabulary import Vocabulary
@@ -335,10 +333,7 @@ def write_arpa(
     start = Vocabulary.START.encode()
     data = np.concatenate([data, np.frombuffer(start, np.uint8)])
     ends = np.append(ends, len(data))
-    with ExitStack() as stack:
-        file: BinaryIO | gzip.GzipFile = stack.enter_context(atomic_write(path))
-        if os.fspath(path).lower().endswith(".gz"):
-            file = stack.enter_context(_compressed(file))
+    with atomic_write_named(path) as file:
         file.write(b"\\data\\\n")
         file.write(b"".join(b"ngram %d=%d\n" % each for each in enumerate(num_ngrams, start=1)))
         for order, section in enumerate(sections, start=1):
@@ -346,8 +341,3 @@ def write_arpa(
             for ngrams in section:
                 file.write(format_ngrams(ngrams.ids, ngrams.log10_probs, ngrams.log10_backoffs, data, ends).data)
         file.write(b"\n\\end\\\n")
-
-
-def _compressed(file: Any) -> gzip.GzipFile:
-    """Compress into a file, without a name or a clock time: equal models are equal bytes."""
-    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)

@@ -1,5 +1,6 @@
 """`fastlm score --table`: all tokens of a text as TSV and Parquet."""
 
+import gzip
 import io
 import sys
 
@@ -43,6 +44,13 @@ def test_a_table_with_tabs(model, text_file, tmp_path, options, capsys):
     assert main(["score", "m", text_file, "--table", str(tmp_path / "out.tsv"), *options]) == 0
     assert capsys.readouterr() == ("", "")
     check((tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines(), table)
+
+
+def test_a_compressed_table(model, text_file, tmp_path, capsys):
+    assert main(["score", "m", text_file, "--table", str(tmp_path / "out.tsv.gz")]) == 0
+    check(gzip.decompress((tmp_path / "out.tsv.gz").read_bytes()).decode().splitlines(), measure_tokens(model, LINES))
+    assert main(["score", "m", text_file, "--table", str(tmp_path / "out.tsv.zst")]) == 1
+    assert "ends in .zst, which is read but not written; take .gz" in capsys.readouterr().err
 
 
 def test_a_table_on_standard_output(model, text_file, monkeypatch):

@@ -37,7 +37,7 @@ def test_scores_are_those_one_by_one(model, nbest):
 def test_a_list_in_parts(monkeypatch):
     model = TinyModel()
     expected = score_nbest(model, MANY)
-    monkeypatch.setattr(rescoring, "PART_TOKENS", 20)
+    monkeypatch.setattr(rescoring, "PART_SIZE", 20)
     np.testing.assert_allclose(score_nbest(model, MANY), expected)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from fastlm import Corpus, Mixture, NGramLM, Vocabulary
 from fastlm.inference.interface import State
+from fastlm.inference.rescoring import tree_log_probs
 from fastlm.models import NNLM, RNNLM, LanguageModel, NeuralModel
 
 WORDS = ["the", "cat", "sat", "on", "mat", "고양이", "나는"]
@@ -248,6 +249,42 @@ def test_a_state_travels_without_its_model(model: LanguageModel) -> None:
     assert model.advance(arrived, "sat").advance("on") == state.advance("sat").advance("on")
     with pytest.raises(ValueError, match="pickled without its model"):
         arrived.advance("sat")
+
+
+# Prefix trees
+
+
+def test_a_tree_is_scored_as_its_paths(model: LanguageModel) -> None:
+    random = np.random.default_rng(5)
+    parents = np.array([random.integers(-1, edge) if edge else -1 for edge in range(60)], np.int32)
+    parents[20:30] = np.arange(19, 29)  # a branch that is longer than what any model with a window sees
+    ids = random.integers(0, V, 60).astype(np.int32)
+    ids[np.isin(np.arange(60), parents) & (ids == VOCABULARY.end_id)] = 2  # nothing comes after </s>
+    expected, states = [], {-1: model.start()}
+    for edge, (parent, id) in enumerate(zip(parents.tolist(), ids.tolist(), strict=True)):
+        expected.append(states[parent].log_prob(id))
+        states[edge] = states[parent].advance(id)
+    near(model.tree_log_probs(parents, ids), expected)
+    near(tree_log_probs(model, parents, ids), expected)
+    near(model.tree_log_probs(parents[:1], ids[:1]), expected[:1])
+
+
+# Distributions along a text
+
+
+@pytest.mark.parametrize("begin", ["", "cat sat"])
+@pytest.mark.parametrize("stop", [0, 1, 9, len(CORPUS.ids)])  # within a sentence, and at the end of one
+def test_distributions_along_a_text(model: LanguageModel, begin: str, stop: int) -> None:
+    state, ids, expected = after(model, begin), CORPUS.ids[:stop].astype(np.int32), []
+    log_probs, last = model.log_probs_along(state, ids)
+    for id in ids.tolist():
+        expected.append(state.log_probs())
+        state = state.advance(id)
+    assert last == state
+    near(last.log_probs(), state.log_probs())
+    if stop:
+        near(log_probs(slice(0, stop)), expected)
+        near(log_probs(slice(stop // 2, stop)), expected[stop // 2 :])
 
 
 # Threads

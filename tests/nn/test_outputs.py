@@ -10,7 +10,16 @@ from gradcheck import check_gradient
 
 from fastlm.nn.layers import Embedding
 from fastlm.nn.optimizers import Adam, gradient_norm
-from fastlm.nn.outputs import NCE, OUTPUTS, AdaptiveSoftmax, ClassSoftmax, OutputLayer, SampledSoftmax, Softmax
+from fastlm.nn.outputs import (
+    NCE,
+    OUTPUTS,
+    AdaptiveSoftmax,
+    ClassSoftmax,
+    OutputLayer,
+    Projected,
+    SampledSoftmax,
+    Softmax,
+)
 from fastlm.nn.parameters import Parameter, RandomParameters, Rows, StoredParameters
 from fastlm.nn.workspace import Workspace
 
@@ -342,6 +351,18 @@ def test_the_options_build_the_same_layer_again(kind: str) -> None:
     source.check_all_taken()
     assert again.options == layer.options
     assert again.log_probs(hidden).tobytes() == layer.log_probs(hidden).tobytes()
+
+
+@pytest.mark.parametrize("width", [H, H + 3])
+def test_several_words_of_a_row(make_workspace: Make, kind: str, width: int) -> None:
+    layer = make(kind)
+    if width != H:
+        layer = Projected(layer, width, H, RandomParameters(3, np.float64))
+    hidden, _ = tokens(40, hidden=width)
+    random = np.random.default_rng(8)
+    rows, targets = random.integers(0, 40, 70).astype(np.int32), random.integers(0, V, 70).astype(np.int32)
+    expected = layer.log_probs(hidden)[rows, targets]
+    assert layer.pair_log_probs(hidden, rows, targets, make_workspace()) == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize("wrong", [-2, V, 2**31 - 1])

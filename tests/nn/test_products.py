@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference
 
+from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import Parameter
 from fastlm.nn.products import (
     affine,
@@ -14,6 +15,7 @@ from fastlm.nn.products import (
     packed,
     packed_shape,
     packed_transposed,
+    packed_weight,
     rows_worth_a_thread,
     weight_gradient,
 )
@@ -50,6 +52,17 @@ def test_only_the_largest_operand_takes_memory(make_workspace: Make, dtype: type
     first = packed(draw(dtype, 40, 50), workspace)
     assert np.shares_memory(first, packed(draw(dtype, 3, 4), workspace))
     assert np.shares_memory(first, packed_transposed(draw(dtype, 50, 40), workspace))
+
+
+def test_weights_are_packed_once_where_they_are_kept(dtype: type) -> None:
+    weights = {"first": draw(dtype, 5, 3), "second": draw(dtype, 5, 7)}
+    expected = {name: reference.pack(weight.T).tobytes() for name, weight in weights.items()}
+    keeping, changing = Workspace(dtype, Workers(1), keeps_weights=True), Workspace(dtype, Workers(1))
+    for _ in range(2):
+        for name, weight in weights.items():
+            assert packed_weight(name, weight, keeping).tobytes() == expected[name]
+            assert packed_weight(name, weight, changing).tobytes() == reference.pack(weight.T).tobytes()
+            weight[:] = 0
 
 
 @pytest.mark.usefixtures("fine_shares")

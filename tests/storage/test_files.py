@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from fastlm.errors import FileError
 from fastlm.storage import (
     atomic_write,
+    atomic_write_named,
     check_writable,
     files,
     is_compressed,
@@ -453,6 +454,23 @@ def test_checking_changes_nothing(tmp_path: Path) -> None:
     assert entries(tmp_path) == {"file"}
     after = [entry.stat() for entry in (tmp_path, path)]
     assert [entry.st_mtime_ns for entry in after] == [entry.st_mtime_ns for entry in before]
+
+
+def test_names_that_promise_compression(tmp_path: Path) -> None:
+    for name, expected in (("a", b"one"), ("A.GZ", gzip.compress(b"one", mtime=0))):
+        with atomic_write_named(tmp_path / name) as file:
+            file.write(b"one")
+        with open_binary(tmp_path / name) as read:
+            assert read.read() == b"one"
+        assert (tmp_path / name).read_bytes()[:4] == expected[:4]
+    with pytest.raises(RuntimeError), atomic_write_named(tmp_path / "A.GZ") as file:
+        file.write(b"two")
+        raise RuntimeError
+    assert gzip.decompress((tmp_path / "A.GZ").read_bytes()) == b"one"
+    for name in ("a.zst", "a.xz"):
+        with pytest.raises(ValueError, match="which is read but not written"), atomic_write_named(tmp_path / name):
+            pass
+    assert entries(tmp_path) == {"a", "A.GZ"}
 
 
 def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

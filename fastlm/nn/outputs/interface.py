@@ -83,6 +83,10 @@ class OutputLayer(Layer, ABC):
         workspace, targets = Workspace(hidden.dtype, Workers(1)), np.array([target], np.int32)
         return float(self.target_log_probs(hidden[np.newaxis], targets, workspace)[0])
 
+    def pair_log_probs(self, hidden: FloatArray, rows: IntArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+        """Natural log-probability of each target (M,) at a row of `hidden` (N, H), where a row may have several."""
+        return self.target_log_probs(hidden[rows], targets, workspace)
+
     def target_scores(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
         """Logarithm of each target's probability (N,) before normalisation, at a cost that V is no part of."""
         raise TypeError(f"{type(self).__name__} has no scores that are near probabilities without normalisation")

@@ -4,6 +4,8 @@ import numpy as np
 
 from fastlm.nn.layers import Linear
 from fastlm.nn.outputs.interface import OutputLayer
+from fastlm.nn.outputs.softmax import FEWEST_ROWS
+from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray, ParameterSource
 from fastlm.nn.workspace import Workspace
 
@@ -43,8 +45,14 @@ class Projected(OutputLayer):
         projected = self.projection.forward(hidden, workspace)
         return self.layer.target_log_probs(projected, targets, workspace, defer=defer)
 
+    def pair_log_probs(self, hidden: FloatArray, rows: IntArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+        """Natural log-probability of each target (M,) at a row of `hidden` (N, H), where a row may have several."""
+        return self.layer.pair_log_probs(self.projection.forward(hidden, workspace), rows, targets, workspace)
+
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
+        if len(hidden) >= FEWEST_ROWS:
+            return self.layer.log_probs(self.projection.forward(hidden, Workspace(hidden.dtype, Workers(1))))
         projected = np.empty((len(hidden), len(self.projection.bias.value)), hidden.dtype)
         for row, inputs in zip(projected, hidden, strict=True):
             row[:] = self.projection.forward_vector(inputs)

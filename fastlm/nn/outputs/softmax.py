@@ -156,6 +156,18 @@ class Softmax(OutputLayer):
         (workspace.workers.defer if defer else workspace.workers.share)(tokens, panels, FEWEST_PANELS)
         return log_probs
 
+    def pair_log_probs(self, hidden: FloatArray, rows: IntArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+        """Natural log-probability of each target (M,) at a row of `hidden` (N, H): a row is normalised once."""
+        used, first, place = np.unique(rows, return_index=True, return_inverse=True)
+        log_probs = self.target_log_probs(hidden[used], targets[first], workspace)
+        norms = workspace.array(f"{self.name}.log_norms", (len(used),))  # as they are left there
+        more = np.setdiff1d(np.arange(len(rows)), first)
+        words = targets[more]
+        logits = np.einsum("nh,nh->n", hidden[rows[more]], self._rows[words]) + self.bias.value[words]
+        found: FloatArray = log_probs[place]
+        found[more] = logits - norms[place[more]]
+        return found
+
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
         output = np.empty((len(hidden), self.vocab_size), hidden.dtype)
