@@ -1,5 +1,6 @@
 """A language model that adapts to the text it reads."""
 
+import math
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields
@@ -203,7 +204,8 @@ class Adapted(LanguageModel):
                 self.model, self.settings, corpus, fixed=fixed, workers=workers, progress=progress
             )
         self._set(settings)
-        self.info = {"tuning": {"num_tokens": corpus.num_tokens, "perplexity": perplexity}}
+        reached = perplexity if math.isfinite(perplexity) else None  # which a model file could not hold
+        self.info = {"tuning": {"num_tokens": corpus.num_tokens, "perplexity": reached}}
         return self
 
     def reader(self, state: AdaptedState, workers: Workers) -> Reader:

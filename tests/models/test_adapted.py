@@ -2,12 +2,14 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from composed_models import ADAPTING, CORPUS, IDS, TRAIN, VOCABULARY, V, network, ngram, one_by_one, window
 from reference_adaptation import DynamicRNNLM, cache_probabilities
 
+import fastlm
 from fastlm import RNNLM, Adapted, Corpus, FastLMError, Mixture
 from fastlm.models.adaptation_tuning import FLATNESSES
 from fastlm.models.adapted import adapt_networks
@@ -217,6 +219,13 @@ def test_what_is_off_stays_off() -> None:
     tuned = dynamic(network()).tune(CORPUS)
     assert tuned.settings.cache_weight == 0
     assert tuned.info["tuning"]["perplexity"] == pytest.approx(tuned.evaluate(CORPUS).perplexity)
+
+
+def test_a_text_that_stays_impossible_can_be_tuned_on(tmp_path: Path) -> None:
+    tuned = Adapted(ngram(2, "none")).tune(Corpus.from_ids([10, 9, 10, 9, 1], VOCABULARY))
+    assert tuned.info["tuning"]["perplexity"] is None
+    tuned.save(tmp_path / "model")
+    assert fastlm.load(tmp_path / "model").settings == tuned.settings
 
 
 def test_rates_that_diverge_are_passed_over() -> None:
