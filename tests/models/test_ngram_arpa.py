@@ -218,7 +218,9 @@ def test_a_model_without_smoothing(
     """Zero is written -99 and read as zero: every sentence keeps its probability, every known context its words."""
     path = tmp_path_factory.getbasetemp() / "unsmoothed.arpa"
     vocabulary = Vocabulary(["x", "y", "z", "w"])
-    model = NGramLM(vocabulary, order=order, smoothing="none").fit(Corpus.encode([*text, " ".join("x" * 9)], vocabulary))
+    model = NGramLM(vocabulary, order=order, smoothing="none").fit(
+        Corpus.encode([*text, " ".join("x" * 9)], vocabulary)
+    )
     model.write_arpa(path)
     assert "inf" not in path.read_text()
     read = NGramLM.read_arpa(path)

@@ -300,6 +300,7 @@ def check_gradients(model: RNNLM, workspace: Workspace, T: int, B: int, sample: 
 
 @pytest.mark.parametrize(("activation", "temporal"), [(2.0, 0.0), (0.0, 3.0), (0.7, 0.4)])
 def test_penalties_are_learned_from_but_are_no_loss(workspace: Workspace, activation: float, temporal: float) -> None:
+    workspace.training = True
     options = {"cell": "lstm", "embedding_dim": 3, "hidden_size": 4, "dropout": 0.0}
     model = make_rnnlm(**options, activation_penalty=activation, temporal_penalty=temporal)
     plain, chunk = make_rnnlm(**options), chunk_of(5, 2)
