@@ -1,7 +1,7 @@
 """Reading a text with a model that learns from it: dynamic evaluation, and the neural cache."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,9 +92,7 @@ class AdaptedState(State):
             return log_probs
         query = np.empty(0, self.cached.keys.dtype)
         if isinstance(self.adapted, NeuralModel):
-            with Workers(1) as workers:
-                any_word = np.zeros(1, np.int32)
-                query = self.adapted.read(self.inner, any_word, Workspace(self.adapted.dtype, workers))[0][0]
+            query = self.adapted.feature_vector(self.inner)
         cached = self.cached.log_probs(query, settings.flatness, len(log_probs))
         return mixed(log_probs, cached, settings.cache_weight)
 
@@ -173,7 +171,7 @@ class Reader:
         for some in self._portions(ids):
             features = np.empty((len(some), 0), np.float32)
             if isinstance(self._model, NeuralModel):
-                features, self._inner = self._model.read(self._inner, some, self._workspace)
+                features = self._read(self._model, some)
             else:
                 for id in some.tolist():
                     self._inner = self._model.advance(self._inner, id)
@@ -195,9 +193,26 @@ class Reader:
         if not isinstance(self._model, NeuralModel):
             log_probs, self._inner = self._model.score_ids(self._inner, ids)
             return log_probs, np.empty((len(ids), 0), np.float32)
-        features, self._inner = self._model.read(self._inner, ids, self._workspace)
+        features = self._read(self._model, ids)
         values = self._model.output.target_log_probs(features, ids, self._workspace)
         return values.astype(np.float64), features
+
+    def _read(self, network: NeuralModel, ids: IntArray) -> FloatArray:
+        """Read ids, and return what the output layer sees before each, (N, H).
+
+        The one that completes a segment is not read yet: that is done when the segment has been learned.
+        """
+        now = len(ids) - self._completes_segment(ids)
+        features = np.empty((0, 0), network.dtype)
+        if now:
+            features, self._inner = network.read(self._inner, ids[:now], self._workspace)
+        if now == len(ids):
+            return features
+        before_last = network.feature_vector(self._inner)[np.newaxis]
+        return np.concatenate([features, before_last]) if now else before_last
+
+    def _completes_segment(self, ids: IntArray) -> bool:
+        return self._settings.learning_rate > 0 and len(self._pending) + len(ids) > self._settings.segment_size
 
     def _learn_from(self, ids: IntArray) -> None:
         """Take a step of gradient descent where a segment is complete.
@@ -208,15 +223,14 @@ class Reader:
         self._history = longer_history(self._history, ids.tolist())
         if self._settings.learning_rate == 0:
             return
+        is_complete = self._completes_segment(ids)
         self._pending += ids.tolist()
-        if len(self._pending) <= self._settings.segment_size:
+        if not is_complete:
             return
         words = np.array(self._pending, np.int32)
         learning = self._own_learning()
         network = learning.network
-        _, behind = network.read(
-            self._base, words[:-1], self._workspace
-        )  # by the parameters that have read them so far
+        behind = replace(self._inner, model=network)  # in front of the last word, which is not read yet
         self._workspace.step = self._num_steps
         loss = learning.step(network.batch_after(self._base, words, self._workspace), self._workspace)
         if not np.isfinite(loss):
@@ -226,7 +240,7 @@ class Reader:
             )
         self._num_steps += 1
         self._base, self._pending = behind, self._pending[-1:]
-        _, self._inner = network.read(behind, words[-1:], self._workspace)
+        self._inner = network.advance(behind, words[-1])
 
     def _own_learning(self) -> Learning:
         """Return what learns: from the first step on a copy of the network, with which this goes on."""

@@ -313,7 +313,8 @@ class RNNLM(NeuralModel):
         ends = ids == self.vocabulary.end_id
         return np.where(ends, np.int32(self.vocabulary.start_id), ids), ends.astype(np.uint8)
 
-    def _feature_vector(self, state: RecurrentState) -> FloatArray:
+    def feature_vector(self, state: RecurrentState) -> FloatArray:
+        """Return what the output layer sees after a state, (H,)."""
         return state.hidden
 
     def _features_after(self, states: list[RecurrentState], workspace: Workspace) -> FloatArray:
