@@ -224,10 +224,12 @@ def show_unseen(options: argparse.Namespace, scratch: Path) -> None:
 
     print(f'"{context} …": the training text has "{last}" {count_word(ids, vocabulary[last])} times and "{word}"')
     print(f'{count_word(ids, vocabulary[word])} times, but "{last} {word}" {count(last, word)} times.\n')
-    print_row([f'probability of "{word}"', "model", "its likeliest words"], head=True)
+    print_row([f'probability of "{word}"', "rank", "model", "its likeliest words"], head=True)
     for name, model in models.items():
-        probability = math.exp(model.next_log_probs(context)[vocabulary[word]])
-        print_row([f"{probability:.2g}", name, ", ".join(likely_words(model, context))])
+        log_probs = model.next_log_probs(context)
+        log_prob = log_probs[vocabulary[word]]
+        rank = f"{1 + np.count_nonzero(log_probs > log_prob):,}" if log_prob > -math.inf else ""
+        print_row([f"{math.exp(log_prob):.2g}", rank, name, ", ".join(likely_words(model, context))])
     if not networks:
         print("\nThe networks are left out: name their model files by --nnlm and --rnnlm (bench quality trains them).")
     for name, model in networks.items():

@@ -1,6 +1,7 @@
 """Dynamic evaluation: a network takes steps of gradient descent on the text that it reads (Krause et al. 2018)."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from fastlm.inference.arguments import check_vocabulary, whole_number
 from fastlm.kernels.adaptation import learn_rows, pull_back
 from fastlm.modelfile import ModelContents
+from fastlm.models.base import LanguageModel
 from fastlm.models.neural import NeuralModel
 from fastlm.nn.parallel import Workers, even_blocks
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, Rows
@@ -24,7 +26,7 @@ GradientSizes = Mapping[str, NDArray[np.float64]]
 
 
 def gradient_sizes(
-    model: NeuralModel,
+    model: LanguageModel,
     corpus: Corpus,
     *,
     num_tokens: int = MEASURED_TOKENS,
@@ -35,8 +37,8 @@ def gradient_sizes(
 
     Parameters
     ----------
-    model : NeuralModel
-        It is only read.
+    model : LanguageModel
+        A network. It is only read.
     corpus : Corpus
         The text that it was trained on.
     num_tokens : int
@@ -91,6 +93,22 @@ def gradient_sizes(
     }
 
 
+class _Piece(NamedTuple):
+    """Some rows of a parameter, with their gradient, or without one: then they are pulled back only."""
+
+    value: FloatArray
+    stored: FloatArray
+    ids: IntArray
+    rates: NDArray[np.float64]
+    gradient: FloatArray | None
+
+    def change(self, decay: float) -> None:
+        if self.gradient is None:
+            pull_back(self.value, self.stored, self.ids, decay)
+        else:
+            learn_rows(self.value, self.stored, self.gradient, self.ids, self.rates, decay)
+
+
 class Learning:
     """A copy of a network that learns, and is pulled back to the stored one after each step.
 
@@ -136,26 +154,24 @@ class Learning:
         pieces = [piece for parameter in self.network.parameter_list for piece in self._pieces(parameter)]
 
         def change(start: int, stop: int, worker: int) -> None:
-            for value, stored, gradient, ids, rates in pieces[start:stop]:
-                if gradient is None:
-                    pull_back(value, stored, ids, self._decay)
-                else:
-                    learn_rows(value, stored, gradient, ids, rates, self._decay)
+            for piece in pieces[start:stop]:
+                piece.change(self._decay)
 
         self._workers.run(change, even_blocks(len(pieces), 1))
         return loss
 
-    def _pieces(
-        self, parameter: Parameter
-    ) -> list[tuple[FloatArray, FloatArray, FloatArray | None, IntArray, NDArray[np.float64]]]:
+    def _pieces(self, parameter: Parameter) -> list[_Piece]:
         """Return the work on a parameter, in pieces: rows that have a gradient, and rows that are pulled back only."""
         name, value = parameter.name, _as_rows(parameter.value)
         stored, rates = self._stored[name], self._rates[name]
         ids, values = _gradient_rows(parameter)
         size = max(1, ELEMENTS // value.shape[1])
         learned = [slice(start, start + size) for start in range(0, len(ids), size)]
-        pieces = [(value, stored, values[part], ids[part], rates) for part in learned]
-        if len(ids) == len(value) or self._decay == 0:
+        pieces = [_Piece(value, stored, ids[part], rates, values[part]) for part in learned]
+        if len(ids) == len(value):
+            self._moved.pop(name, None)
+            return pieces
+        if self._decay == 0:
             return pieces
         if name not in self._moved:
             self._moved[name] = (value != stored).any(axis=1)
@@ -164,7 +180,7 @@ class Learning:
         others = np.flatnonzero(moved).astype(np.int32)
         moved[ids] = True
         pulled = [others[start : start + size] for start in range(0, len(others), size)]
-        return [*pieces, *((value, stored, None, part, rates) for part in pulled)]
+        return [*pieces, *(_Piece(value, stored, part, rates, None) for part in pulled)]
 
     def release_gradients(self) -> None:
         """Give the memory of the gradients back."""

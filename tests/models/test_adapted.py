@@ -1,5 +1,6 @@
 """Adaptation: against the papers' formulas, what it keeps and forgets, and how its settings are found."""
 
+import copy
 import math
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import fastlm
 from fastlm import RNNLM, Adapted, Corpus, FastLMError, Mixture, ModelFileError, Vocabulary, gradient_sizes
 from fastlm.models.adaptation_tuning import FLATNESSES
 from fastlm.models.adapted import adapt_networks
+from fastlm.models.neural import NeuralModel
 from fastlm.nn.parallel import Workers
 from fastlm.nn.workspace import Workspace
 
@@ -40,6 +42,49 @@ def test_dynamic_evaluation_against_the_definition(segment_size: int, decay: flo
     _, state = adapted.score_ids(adapted.start(), IDS)
     np.testing.assert_allclose(adapted.log_probs(state), oracle.log_probs(), rtol=1e-9)
     assert abs(own - model.token_log_probs(CORPUS)).max() > 0.1  # it has done something
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "model",
+    [
+        network(output="adaptive", cutoffs=[4, 7]),
+        network(RNNLM, "sentence", cell="gru", output="class", num_classes=4),
+        network(cell="lstm", num_layers=2, embedding_dim=4, tied=True),
+        network(cell="lstm", output="sampled", num_samples=3),
+        window(output="adaptive", cutoffs=[4, 7]),
+        window("continuous", output="nce", num_samples=3, tied=True),
+        window("continuous", num_layers=2, num_averages=1),
+    ],
+    ids=lambda model: f"{model.architecture} {model.config['output']}",
+)
+def test_steps_of_any_network_against_the_definition(model: NeuralModel, decay: float) -> None:
+    """The whole parameters are changed in each step here, whichever rows have a gradient."""
+    learner, stored = copy.deepcopy(model), {name: array.copy() for name, array in model.parameters.items()}
+    expected: list[np.ndarray] = []
+    size = 3
+    with Workers(1) as workers:
+        workspace = Workspace(np.float64, workers)
+        state = learner.start()
+        first, state_after = learner.score_ids(state, IDS[: size + 1])
+        expected.append(first)
+        for begin in range(0, len(IDS) - size - 1, size):
+            words = IDS[begin : begin + size + 1]
+            _, behind = learner.score_ids(state, words[:-1])
+            for parameter in learner.parameter_list:
+                parameter.clear_gradient()
+            workspace.step = begin // size
+            learner.loss_and_gradients(learner.batch_after(state, words, workspace), workspace)
+            for parameter in learner.parameter_list:
+                gradient = np.zeros_like(parameter.matrix)
+                rows = parameter.gradient_rows()
+                gradient[rows.ids] = rows.values
+                parameter.value -= 0.3 * gradient.reshape(parameter.value.shape)
+                parameter.value += decay * (stored[parameter.name] - parameter.value)
+            state, (_, state_after) = behind, learner.score_ids(behind, words[-1:])
+            expected.append(learner.score_ids(state_after, IDS[begin + size + 1 : begin + 2 * size + 1])[0])
+    adapted = dynamic(model, learning_rate=0.3, decay=decay, segment_size=size)
+    np.testing.assert_allclose(adapted.token_log_probs(CORPUS), np.concatenate(expected), rtol=1e-8)
 
 
 def test_rates_by_gradient_sizes_against_the_definition() -> None:
