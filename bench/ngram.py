@@ -31,19 +31,23 @@ KENLM = {  # validation perplexity of KenLM (lmplz; unpruned), with <unk> rename
     "ptb": {2: 199.02, 3: 157.77, 4: 149.90, 5: 148.01},
     "docs": {3: 151.54, 5: 145.34},
 }
-UNSEEN = ("integrated also said it expects to report a second-quarter", "loss")  # of the validation text
+UNSEEN = {  # by the text: words, and one that never came behind the last of them
+    "ptb.train.txt": ("integrated also said it expects to report a second-quarter", "loss"),  # of the validation text
+    "docs.train.txt": ("boy is spreading", "smiles"),
+}
 NUM_NEIGHBOURS = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which (default: all): {', '.join(PARTS)}")
-    parser.add_argument("--nnlm", type=Path, help="a model of bench quality, for the parts mixture and unseen")
-    parser.add_argument("--rnnlm", type=Path, help="another one")
-    parser.add_argument("--text", default="ptb.train.txt", help="what they were trained on, in the folder of --data")
-    parser.add_argument("--context", default=UNSEEN[0], help=f"the words before the unseen one ({UNSEEN[0]})")
+    parser.add_argument("--nnlm", type=Path, help="a window model of bench quality, for the parts mixture and unseen")
+    parser.add_argument("--rnnlm", type=Path, help="a recurrent one of any kind")
     parser.add_argument(
-        "--word", default=UNSEEN[1], help=f"the one that never came behind the last of them ({UNSEEN[1]})"
+        "--text", default="ptb.train.txt", help="for unseen: what they were trained on, in the folder of --data"
     )
+    examples = "; ".join(f"{text}: {context} …" for text, (context, _) in UNSEEN.items())
+    parser.add_argument("--context", help=f"the words before the unseen one ({examples})")
+    parser.add_argument("--word", help="the one that never came behind the last of them")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the bench calls itself: TRAIN,VALID,ORDER,SIZE
 
 
@@ -193,6 +197,9 @@ def show_mixtures(options: argparse.Namespace, scratch: Path) -> None:
 
 
 def show_unseen(options: argparse.Namespace, scratch: Path) -> None:
+    if (options.context is None) != (options.word is None) or (options.word is None and options.text not in UNSEEN):
+        raise SystemExit("python bench ngram: --context and --word go together, and a text of your own needs both")
+    context, word = UNSEEN[options.text] if options.word is None else (options.context, options.word)
     train = unpacked(options, scratch, options.text)
     networks = {path.name: fastlm.load(path) for path in (options.nnlm, options.rnnlm) if path is not None}
     vocabulary = next(iter(networks.values())).vocabulary if networks else fastlm.Vocabulary.build(train)
@@ -204,7 +211,6 @@ def show_unseen(options: argparse.Namespace, scratch: Path) -> None:
     for name, network in networks.items():
         kneser_ney = models["5-gram, Kneser-Ney"]
         models[f"half {name}, half Kneser-Ney"] = fastlm.Mixture([network, kneser_ney])
-    context, word = options.context, options.word
     missing = [each for each in (*context.split(), word) if each not in vocabulary]
     if missing:
         print(f"left out: {' and '.join(map(repr, missing))} not in the vocabulary of the models")
@@ -218,16 +224,21 @@ def show_unseen(options: argparse.Namespace, scratch: Path) -> None:
 
     print(f'"{context} …": the training text has "{last}" {count_word(ids, vocabulary[last])} times and "{word}"')
     print(f'{count_word(ids, vocabulary[word])} times, but "{last} {word}" {count(last, word)} times.\n')
-    print_row([f'probability of "{word}"', "model", "its likeliest words"], head=True)
+    print_row([f'probability of "{word}"', "rank", "model", "its likeliest words"], head=True)
     for name, model in models.items():
-        probability = math.exp(model.next_log_probs(context)[vocabulary[word]])
-        print_row([f"{probability:.2g}", name, ", ".join(likely_words(model, context))])
+        log_probs = model.next_log_probs(context)
+        log_prob = log_probs[vocabulary[word]]
+        rank = f"{1 + np.count_nonzero(log_probs > log_prob):,}" if log_prob > -math.inf else ""
+        print_row([f"{math.exp(log_prob):.2g}", rank, name, ", ".join(likely_words(model, context))])
     if not networks:
         print("\nThe networks are left out: name their model files by --nnlm and --rnnlm (bench quality trains them).")
     for name, model in networks.items():
         print(f'\nNearest words of "{last}" in {name}, and how often "{word}" follows each in the training text\n')
         for neighbour in model.similar(last, k=NUM_NEIGHBOURS):
             print(f"    {neighbour.word:20} {neighbour.similarity:.2f} {count(neighbour.word, word):4}")
+        print(f'\nThose of "{word}", and how often each follows "{last}"\n')
+        for neighbour in model.similar(word, k=NUM_NEIGHBOURS):
+            print(f"    {neighbour.word:20} {neighbour.similarity:.2f} {count(last, neighbour.word):4}")
 
 
 def count_word(ids: np.ndarray, id: int) -> int:

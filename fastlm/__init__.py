@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastlm.errors import DataError, FastLMError, FileError, ModelFileError, TrainingError
-    from fastlm.models import NNLM, RNNLM, Adapted, LanguageModel, Mixture, NGramLM, load
+    from fastlm.models import NNLM, RNNLM, Adapted, LanguageModel, Mixture, NGramLM, gradient_sizes, load
     from fastlm.text.corpus import Corpus
     from fastlm.text.tokenizer import Tokenizer
     from fastlm.text.vocabulary import Vocabulary
@@ -33,6 +33,7 @@ _HOMES = {
     "Trainer": "fastlm.training.trainer",
     "TrainingError": "fastlm.errors",
     "Vocabulary": "fastlm.text.vocabulary",
+    "gradient_sizes": "fastlm.models",
     "load": "fastlm.models",
     "recipe": "fastlm.training.recipes",
 }
@@ -53,6 +54,7 @@ __all__ = [
     "Trainer",
     "TrainingError",
     "Vocabulary",
+    "gradient_sizes",
     "load",
     "recipe",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastlm import NNLM, RNNLM, Adapted, Corpus, Mixture, NGramLM, Vocabulary
+from fastlm import NNLM, RNNLM, Adapted, Corpus, Mixture, NGramLM, Vocabulary, gradient_sizes
 from fastlm.models import LanguageModel
 
 WORDS = ["the", "cat", "sat", "on", "mat", "고양이", "나는", "a", "b"]
@@ -36,6 +36,10 @@ def ngram(order: int = 3, smoothing: str = "kneser-ney") -> LanguageModel:
     return NGramLM(VOCABULARY, order=order, smoothing=smoothing).fit(TRAIN)
 
 
+def measured(model: LanguageModel) -> LanguageModel:
+    return Adapted(model, gradient_sizes=gradient_sizes(model, TRAIN, threads=1), **ADAPTING)
+
+
 MODELS: dict[str, Callable[[], LanguageModel]] = {
     "sentences": lambda: Mixture([window(), ngram()], [0.3, 0.7]),
     "network and counts": lambda: Mixture([network(), ngram()], [0.6, 0.4]),
@@ -45,6 +49,7 @@ MODELS: dict[str, Callable[[], LanguageModel]] = {
     "windows and sentences": lambda: Mixture([window("continuous"), network(RNNLM, "sentence", 3)]),
     "float32": lambda: Mixture([network(dtype="float32"), window(output="class", num_classes=4, dtype="float32")]),
     "dynamic": lambda: Adapted(network(), cache_weight=0.0, **ADAPTING),
+    "dynamic, by gradient sizes": lambda: measured(network(output="class", num_classes=4)),
     "cache": lambda: Adapted(network(RNNLM, "sentence"), **(ADAPTING | {"learning_rate": 0.0})),
     "dynamic and cache": lambda: Adapted(network(), **ADAPTING),
     "window": lambda: Adapted(window(direct=True), **ADAPTING),

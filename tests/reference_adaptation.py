@@ -23,11 +23,26 @@ class DynamicRNNLM:
     """
 
     def __init__(
-        self, parameters: dict[str, Array], begin: int, *, learning_rate: float, decay: float, segment_size: int
+        self,
+        parameters: dict[str, Array],
+        begin: int,
+        *,
+        learning_rate: float,
+        decay: float,
+        segment_size: int,
+        sizes: dict[str, Array] | None = None,
     ) -> None:
         self.stored = {name: array.astype(np.float64) for name, array in parameters.items()}
         self.values = {name: array.copy() for name, array in self.stored.items()}
-        self.learning_rate, self.decay, self.segment_size = learning_rate, decay, segment_size
+        self.decay, self.segment_size = decay, segment_size
+        self.rates = dict.fromkeys(self.stored, learning_rate)
+        if sizes is not None:  # of rows: those of all elements, and their mean
+            full = {
+                n: np.broadcast_to(s if self.stored[n].ndim == 1 else s[:, np.newaxis], self.stored[n].shape)
+                for n, s in sizes.items()
+            }
+            mean = np.concatenate([each.reshape(-1) for each in full.values()]).mean()
+            self.rates = {name: learning_rate / (1 + each / mean) for name, each in full.items()}
         self.hidden = self.base = self.step(np.zeros(len(self.values["recurrent.bias"])), begin)
         self.inputs: list[int] = []
 
@@ -70,5 +85,5 @@ class DynamicRNNLM:
             ),
         }
         for name, gradient in gradients.items():
-            p[name] = p[name] - self.learning_rate * gradient / len(targets)
+            p[name] = p[name] - self.rates[name] * gradient / len(targets)
             p[name] = p[name] + self.decay * (self.stored[name] - p[name])

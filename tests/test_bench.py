@@ -138,3 +138,21 @@ def test_the_korean_rows_say_what_spelling_costs(tmp_path: Path, korean_lines: l
     assert f"{report['bits_per_character']:.3f} | {spelled:.3f} |" in printed
     nothing = subprocess.run([*command[:-1], str(tmp_path), "--show"], capture_output=True, text=True, check=True)
     assert "nothing of korean is measured" in nothing.stderr
+
+
+def test_unseen_asks_models_of_any_text(tmp_path: Path, english_lines: list[str]) -> None:
+    (tmp_path / "text").write_text("".join(f"{line}\n" for line in english_lines))
+    vocabulary = fastlm.Vocabulary.build(english_lines)
+    words = [word for word in vocabulary.words if word[0] != "<"]
+    last, unseen = words[0], next(w for w in words if not any(f"{words[0]} {w}" in line for line in english_lines))
+    fastlm.RNNLM(vocabulary, cell="lstm", embedding_dim=4, hidden_size=4).save(tmp_path / "lstm.fastlm")
+    command = [sys.executable, "-P", BENCH, "ngram", "unseen", "--data", str(tmp_path), "--text", "text"]
+    command += ["--rnnlm", str(tmp_path / "lstm.fastlm")]
+    found = subprocess.run([*command, "--context", last, "--word", unseen], capture_output=True, text=True, check=True)
+    rows = [line for line in found.stdout.splitlines() if line.startswith("| ")]
+    assert rows[2].startswith("| 0 |  | 5-gram, maximum likelihood |")
+    assert [row.split(" | ")[2] for row in rows[3:5]] == ["5-gram, Kneser-Ney", "lstm.fastlm"]
+    assert f'but "{last} {unseen}" 0 times' in found.stdout
+    alone = subprocess.run([*command, "--word", unseen], capture_output=True, text=True, check=False)
+    assert (alone.returncode, alone.stderr.count("\n")) == (1, 1)
+    assert "--context and --word go together" in alone.stderr

@@ -33,7 +33,7 @@ ARROWS = {
 }
 ARROWS["cli"] = set(ARROWS) - COMPILED
 USE_COMPILED = {  # beside nn and text
-    "fastlm.models.adaptation",
+    "fastlm.models.dynamic_evaluation",
     "fastlm.models.neural_cache",
     "fastlm.models.ngram",
     "fastlm.models.ngram_arpa",

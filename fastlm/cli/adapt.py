@@ -1,6 +1,7 @@
 """The verb `adapt`: a model that learns from the text it reads, in the settings that suit a held-out text best."""
 
 import argparse
+import math
 import os
 from typing import Any
 
@@ -40,7 +41,15 @@ def add_parser(verbs: Any) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("dynamic evaluation (Krause et al. 2018)")
-    group.add_argument("--learning-rate", metavar="R", type=non_negative_float, help="of each step; 0: none (0.03)")
+    group.add_argument(
+        "--train",
+        metavar="FILE",
+        default=None,
+        help="the text that the network was trained on: gradients are divided by their usual size there",
+    )
+    group.add_argument(
+        "--learning-rate", metavar="R", type=non_negative_float, help="of each step; 0: none (0.03; with --train 0.5)"
+    )
     group.add_argument(
         "--decay", metavar="D", type=non_negative_float, help="how far parameters go back after each step (0.005)"
     )
@@ -59,7 +68,11 @@ def adapt(options: argparse.Namespace) -> None:
 
     check_writable(options.output)
     settings = given(options, SETTINGS)
-    model = fastlm.Adapted(fastlm.load(options.source), **settings)
+    source, sizes = fastlm.load(options.source), None
+    if options.train is not None:
+        text = read_text(options.train, source.vocabulary, options.errors)
+        sizes = fastlm.gradient_sizes(source, text, threads=options.threads, progress=not options.quiet)
+    model = fastlm.Adapted(source, gradient_sizes=sizes, **settings)
     if options.tune is not None:
         text = read_text(options.tune, model.vocabulary, options.errors)
         model.tune(text, fixed=settings, threads=options.threads, progress=not options.quiet)
@@ -69,12 +82,17 @@ def adapt(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"model": options.output, **found})
     else:
-        print_table([(name.replace("_", " "), f"{value:.6g}") for name, value in found.items()])
+        print_table(
+            [(name.replace("_", " "), f"{math.inf if value is None else value:.6g}") for name, value in found.items()]
+        )
 
 
 def _check_call(options: argparse.Namespace) -> None:
     """Refuse what gets in each other's way, as a wrong call."""
     if options.output == "-":
         options.wrong_call("standard output (-) takes no model; give the name of a file")
-    if any(os.path.realpath(options.output) == os.path.realpath(path) for path in (options.source, options.tune or "")):
+    if options.train == options.tune == "-":
+        options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
+    read = (options.source, options.tune or "", options.train or "")
+    if any(os.path.realpath(options.output) == os.path.realpath(path) for path in read):
         options.wrong_call(f"{options.output} would be overwritten, but it is to be read; give another name")

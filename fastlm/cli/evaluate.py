@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.adaptation import add_reading_options, load_models
 from fastlm.cli.corpora import read_text
+from fastlm.cli.mix import labels
 from fastlm.cli.options import weights, whole_number
 from fastlm.cli.output import print_json, print_table
 
@@ -75,7 +76,7 @@ def evaluate(options: argparse.Namespace) -> None:
     elif mixture is None:
         _print_report(models[0], options)
     else:
-        _print_comparison(mixture, _labels(models, options.model), options)
+        _print_comparison(mixture, labels(models, options.model), options)
 
 
 def _check_call(options: argparse.Namespace) -> None:
@@ -104,17 +105,6 @@ def _mixture(models: "list[LanguageModel]", options: argparse.Namespace) -> "Mix
         text = read_text(options.tune, mixture.vocabulary, options.errors)
         mixture.tune(text, threads=options.threads, progress=True)
     return mixture
-
-
-def _labels(models: "list[LanguageModel]", paths: list[str]) -> list[str]:
-    """Name the models of the mixture: by their files, and in a file of several also by what they are."""
-    from fastlm.models import Mixture
-
-    labels = []
-    for model, path in zip(models, paths, strict=True):
-        parts = model.models if isinstance(model, Mixture) else ()
-        labels += [f"{path}: {part.architecture}" for part in parts] or [path]
-    return labels
 
 
 def _texts(model: "LanguageModel", options: argparse.Namespace) -> "Iterator[Corpus]":
@@ -164,22 +154,22 @@ def _print_report(model: "LanguageModel", options: argparse.Namespace) -> None:
         print(report)
 
 
-def _print_comparison(mixture: "Mixture", labels: list[str], options: argparse.Namespace) -> None:
+def _print_comparison(mixture: "Mixture", names: list[str], options: argparse.Namespace) -> None:
     from fastlm.inference.documents import joined
 
     compared = [mixture.compare(text, **_reading(options)) for text in _texts(mixture, options)]
     reports = [joined(of_one) for of_one in zip(*compared, strict=True)]
     if options.json:
         models = [
-            {"model": label, "weight": weight, "report": report.to_dict()}
-            for label, weight, report in zip(labels, mixture.weights, reports[:-1], strict=True)
+            {"model": name, "weight": weight, "report": report.to_dict()}
+            for name, weight, report in zip(names, mixture.weights, reports[:-1], strict=True)
         ]
         print_json({"models": models, "mixture": reports[-1].to_dict()})
         return
     rows = [("", "weight", "perplexity", "without unknown words", "loss", "bits a character")]
     weights = [*(f"{weight:.4f}" for weight in mixture.weights), ""]
-    for label, weight, report in zip([*labels, "mixture"], weights, reports, strict=True):
-        rows.append((label, weight, *_figures(report)))
+    for name, weight, report in zip([*names, "mixture"], weights, reports, strict=True):
+        rows.append((name, weight, *_figures(report)))
     print_table(rows)
     print(f"\nof the mixture\n\n{reports[-1]}")
 

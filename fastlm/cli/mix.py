@@ -2,13 +2,17 @@
 
 import argparse
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.corpora import read_text
 from fastlm.cli.options import add_errors, weights, whole_number
 from fastlm.cli.output import print_json, print_table, teller
 
-__all__ = ["add_parser"]
+if TYPE_CHECKING:
+    from fastlm.models import LanguageModel
+
+__all__ = ["add_parser", "labels"]
 
 
 def add_parser(verbs: Any) -> None:
@@ -44,18 +48,32 @@ def mix(options: argparse.Namespace) -> None:
     from fastlm.storage import check_writable
 
     check_writable(options.output)
-    mixture = fastlm.Mixture([fastlm.load(path) for path in options.models], options.weights)
+    models = [fastlm.load(path) for path in options.models]
+    mixture = fastlm.Mixture(models, options.weights)
     if options.tune is not None:
         text = read_text(options.tune, mixture.vocabulary, options.errors)
         mixture.tune(text, num_streams=options.num_streams, threads=options.threads, progress=not options.quiet)
     mixture.save(options.output)
     teller(quiet=options.quiet)(f"the mixture is in {options.output}")
-    parts = [(model.architecture, weight) for model, weight in zip(mixture.models, mixture.weights, strict=True)]
+    parts = list(zip(labels(models, options.models), mixture.models, mixture.weights, strict=True))
     if options.json:
-        models = [{"architecture": architecture, "weight": weight} for architecture, weight in parts]
-        print_json({"model": options.output, "models": models})
+        described = [
+            {"model": name, "architecture": part.architecture, "weight": weight} for name, part, weight in parts
+        ]
+        print_json({"model": options.output, "models": described})
     else:
-        print_table([(f"{weight:.4f}", architecture) for architecture, weight in parts])
+        print_table([(f"{weight:.4f}", part.architecture, name) for name, part, weight in parts])
+
+
+def labels(models: "Sequence[LanguageModel]", paths: Sequence[str]) -> list[str]:
+    """Name the models of a mixture: by their files, and in a file of several also by what they are."""
+    from fastlm.models import Mixture
+
+    found = []
+    for model, path in zip(models, paths, strict=True):
+        parts = model.models if isinstance(model, Mixture) else ()
+        found += [f"{path}: {part.architecture}" for part in parts] or [path]
+    return found
 
 
 def _check_call(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ __all__ = ["joined", "split_documents"]
 
 SUMMED = (  # figures of a report that add up
     *("num_tokens", "num_sentences", "num_words", "num_unknown", "num_empty_lines", "num_skipped", "num_replaced"),
-    *("num_characters", "num_bytes", "log_prob", "log_prob_without_unknown"),
+    *("num_characters", "num_bytes", "log_prob", "log_prob_without_unknown", "num_impossible"),
 )
 
 

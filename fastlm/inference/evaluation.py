@@ -77,6 +77,9 @@ class Report:
         For a model that has learned to do without normalisation, how near it came: of the logarithm of the sum over
         the vocabulary before normalisation, its absolute value, the mean over the tokens, and what 99 % of them do not
         exceed, to a thousandth. None for other models, and where nothing was normalised.
+    num_impossible : int
+        Tokens that got probability zero, as n-grams that were never seen do without smoothing: one is enough to make
+        perplexity infinite.
     """
 
     num_tokens: int
@@ -96,6 +99,7 @@ class Report:
     normalised: bool = True
     log_norm_mean: float | None = None
     log_norm_99: float | None = None
+    num_impossible: int = 0
 
     @property
     def loss(self) -> float:
@@ -149,9 +153,16 @@ class Report:
                 f"{self.perplexity_without_unknown:,.2f}",
                 f"over {num_known:,} tokens, </s> included; <unk> is context only",
             ),
+            *self._impossible_rows(),
             ("loss", f"{self.loss:,.4f}", "nats a token"),
             ("log-probability", f"{self.log_prob:,.2f}", "nats in all"),
         ]
+
+    def _impossible_rows(self) -> list[tuple[str, str, str]]:
+        if self.num_impossible == 0:
+            return []
+        share = 100 * self.num_impossible / self.num_tokens
+        return [("impossible tokens", f"{self.num_impossible:,}", f"{share:.2f} % of the tokens have probability zero")]
 
     def _length_rows(self) -> list[tuple[str, str, str]]:
         note = "; an unknown word counts as <unk>, without its spelling" if self.num_unknown else ""
@@ -316,7 +327,7 @@ class Tally:
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
         self._log_prob = self._log_prob_without_unknown = 0.0
-        self._num_ends = 0
+        self._num_ends = self._num_impossible = 0
 
     def add(self, positions: NDArray[np.int64], log_probs: NDArray[np.floating[Any]]) -> None:
         """Add those of the tokens at some positions."""
@@ -325,6 +336,7 @@ class Tally:
         known = ids != vocabulary.unknown_id
         self._log_prob_without_unknown += float(log_probs.sum(dtype=np.float64, where=known))
         self._num_ends += int(np.count_nonzero(ids == vocabulary.end_id))
+        self._num_impossible += int(np.count_nonzero(np.isneginf(log_probs)))
 
     def report(self, model: Model, num_streams: int, **more: Any) -> Report:
         """Return the figures; `more` are fields of the report that have to do with normalisation."""
@@ -338,6 +350,7 @@ class Tally:
             vocab_size=len(corpus.vocabulary),
             context=model.context,
             num_streams=num_streams if model.carries_state else None,
+            num_impossible=self._num_impossible,
             **more,
         )
 

@@ -21,4 +21,12 @@ def cache_distribution(
     scratch: _Floats,
     flatness: float,
 ) -> None: ...
-def pull_back(value: _Floats, stored: _Floats, decay: float) -> None: ...
+def learn_rows(
+    value: _Floats,
+    stored: _Floats,
+    gradient: _Floats,
+    rows: NDArray[np.int32],
+    rates: NDArray[np.float64],
+    decay: float,
+) -> None: ...
+def pull_back(value: _Floats, stored: _Floats, rows: NDArray[np.int32], decay: float) -> None: ...

@@ -1,4 +1,5 @@
-"""What adapts a model to the text that it reads: the neural cache (Grave et al. 2017), the pull back to what it was.
+"""What adapts a model to the text that it reads: the neural cache (Grave et al. 2017), and steps of
+dynamic evaluation (Krause et al. 2018).
 
 The cache holds what the model's output layer saw when a word was to be predicted, h_i, and the word that came, x_i. At
 token t its distribution is
@@ -108,25 +109,69 @@ def cache_distribution(
                 probabilities[words[i]] += scratch[0, i] / total
 
 
-def pull_back(real[:, ::1] value, const real[:, ::1] stored, double decay):
-    """Pull parameters back to what they were: `value += decay (stored - value)`.
+def learn_rows(
+    real[:, ::1] value, const real[:, ::1] stored, const real[:, ::1] gradient, const int[::1] rows,
+    const double[::1] rates, double decay,
+):
+    """Take a step of gradient descent in some rows, and a step back to what they were::
+
+        value <- value - rate gradient;   value <- value + decay (stored - value)
 
     Parameters
     ----------
     value : (V, D), updated
     stored : (V, D)
+    gradient : (R, D)
+    rows : (R,) int32, distinct
+    rates : (V,)
+        Of each row of `value`.
     decay : float
     """
-    cdef Py_ssize_t i, j
-    cdef real part = <real>decay
-    if value.shape[0] != stored.shape[0] or value.shape[1] != stored.shape[1]:
-        raise ValueError(
-            f"value has shape ({value.shape[0]}, {value.shape[1]}), expected ({stored.shape[0]}, {stored.shape[1]}) as "
-            f"stored")
+    cdef Py_ssize_t R = rows.shape[0], D = value.shape[1], i, j
+    cdef real rate, part = <real>decay
+    cdef real* changed
+    cdef const real* down
+    cdef const real* back
+    check_rows(value, stored, rates.shape[0])
+    if gradient.shape[0] != R or gradient.shape[1] != D:
+        raise ValueError(f"gradient ({gradient.shape[0]}, {gradient.shape[1]}) and rows ({R},) do not fit: expected "
+                         f"(R, {D}), (R,)")
+    if D == 0:
+        return
     with nogil:
-        for i in range(value.shape[0]):
+        for i in range(R):
+            rate = <real>rates[rows[i]]
+            changed, down, back = &value[rows[i], 0], &gradient[i, 0], &stored[rows[i], 0]
+            for j in range(D):
+                changed[j] -= rate * down[j]
+                changed[j] += part * (back[j] - changed[j])
+
+
+def pull_back(real[:, ::1] value, const real[:, ::1] stored, const int[::1] rows, double decay):
+    """Take a step back in some rows to what they were: `value <- value + decay (stored - value)`.
+
+    Parameters
+    ----------
+    value : (V, D), updated
+    stored : (V, D)
+    rows : (R,) int32, distinct
+    decay : float
+    """
+    cdef Py_ssize_t R = rows.shape[0], i, j
+    cdef real part = <real>decay
+    check_rows(value, stored, value.shape[0])
+    with nogil:
+        for i in range(R):
             for j in range(value.shape[1]):
-                value[i, j] += part * (stored[i, j] - value[i, j])
+                value[rows[i], j] += part * (stored[rows[i], j] - value[rows[i], j])
+
+
+cdef int check_rows(const real[:, ::1] value, const real[:, ::1] stored, Py_ssize_t num_rates) except -1:
+    if value.shape[0] != stored.shape[0] or value.shape[1] != stored.shape[1] or value.shape[0] != num_rates:
+        raise ValueError(
+            f"value has shape ({value.shape[0]}, {value.shape[1]}), expected that of stored, ({stored.shape[0]}, "
+            f"{stored.shape[1]}), and of rates, ({num_rates},)")
+    return 0
 
 
 cdef inline const real* row(const real[:, ::1] matrix, Py_ssize_t i) noexcept nogil:

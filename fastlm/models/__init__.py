@@ -7,6 +7,7 @@ from fastlm.errors import ModelFileError
 from fastlm.modelfile import read_model
 from fastlm.models.adapted import Adapted
 from fastlm.models.base import LanguageModel
+from fastlm.models.dynamic_evaluation import gradient_sizes
 from fastlm.models.mixture import Mixture
 from fastlm.models.neural import NeuralModel
 from fastlm.models.ngram import NGramLM
@@ -23,6 +24,7 @@ __all__ = [
     "Mixture",
     "NGramLM",
     "NeuralModel",
+    "gradient_sizes",
     "load",
 ]
 

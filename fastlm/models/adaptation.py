@@ -1,7 +1,7 @@
 """Reading a text with a model that learns from it: dynamic evaluation, and the neural cache."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,23 +9,19 @@ from numpy.typing import NDArray
 
 from fastlm.errors import FastLMError
 from fastlm.inference.interface import State
-from fastlm.kernels.adaptation import pull_back
-from fastlm.modelfile import ModelContents
 from fastlm.models.base import LanguageModel
+from fastlm.models.dynamic_evaluation import GradientSizes, Learning
 from fastlm.models.history import longer_history
 from fastlm.models.neural import EVALUATION_ROWS, NeuralModel
 from fastlm.models.neural_cache import Cache, Cached, mixed
-from fastlm.nn.optimizers import SGD
-from fastlm.nn.parallel import Workers, even_blocks
+from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import FloatArray, IntArray
 from fastlm.nn.workspace import Workspace
 
 if TYPE_CHECKING:
     from fastlm.models.adapted import Adapted
 
-__all__ = ["AdaptedState", "Reader", "Settings"]
-
-ELEMENTS = 1 << 17  # of the parameters that are pulled back in a block of work
+__all__ = ["AdaptedState", "Reader", "Settings", "Stored"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,14 @@ class Settings:
     cache_size: int
     cache_weight: float
     flatness: float
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What adapts: a model, and how large its gradients usually are, if that was measured. Both are only read."""
+
+    model: LanguageModel
+    gradient_sizes: GradientSizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +92,7 @@ class AdaptedState(State):
             return log_probs
         query = np.empty(0, self.cached.keys.dtype)
         if isinstance(self.adapted, NeuralModel):
-            with Workers(1) as workers:
-                any_word = np.zeros(1, np.int32)
-                query = self.adapted.read(self.inner, any_word, Workspace(self.adapted.dtype, workers))[0][0]
+            query = self.adapted.feature_vector(self.inner)
         cached = self.cached.log_probs(query, settings.flatness, len(log_probs))
         return mixed(log_probs, cached, settings.cache_weight)
 
@@ -100,31 +102,30 @@ class Reader:
 
     Parameters
     ----------
-    stored : LanguageModel
-        To whose parameters those that are learned are pulled back. It is only read.
+    stored : Stored
+        To the parameters of its model those that are learned are pulled back.
     settings : Settings
     state : AdaptedState
     workers : Workers
     """
 
-    def __init__(self, stored: LanguageModel, settings: Settings, state: AdaptedState, workers: Workers) -> None:
+    def __init__(self, stored: Stored, settings: Settings, state: AdaptedState, workers: Workers) -> None:
         self._stored = stored
         self._settings = settings
         self._model = state.adapted
         self._history = state.history
-        self._optimizer: SGD | None = None  # of the model's parameters, once it is this reader's own
+        self._learning: Learning | None = None  # once the model is this reader's own
         self._num_steps = state.num_steps
         self._base, self._pending, self._inner = state.base, list(state.pending), state.inner
         self._workers = workers
-        self._workspace = Workspace(stored.dtype if isinstance(stored, NeuralModel) else np.float32, workers)
+        self._workspace = Workspace(self._model.dtype if isinstance(self._model, NeuralModel) else np.float32, workers)
         self._cache = Cache(settings.cache_size, state.cached, workers) if settings.cache_weight > 0 else None
 
     def state(self, model: "Adapted") -> AdaptedState:
         """Return the state of `model` that has been reached; reading on leaves it as it is."""
-        if self._optimizer is not None:
-            for parameter in self._optimizer.parameters:
-                parameter.release_gradient()
-        self._optimizer = None
+        if self._learning is not None:
+            self._learning.release_gradients()
+        self._learning = None
         cached = Cached.nothing() if self._cache is None else self._cache.cached()
         pending = tuple(self._pending)
         return AdaptedState(
@@ -170,7 +171,7 @@ class Reader:
         for some in self._portions(ids):
             features = np.empty((len(some), 0), np.float32)
             if isinstance(self._model, NeuralModel):
-                features, self._inner = self._model.read(self._inner, some, self._workspace)
+                features = self._read(self._model, some)
             else:
                 for id in some.tolist():
                     self._inner = self._model.advance(self._inner, id)
@@ -192,9 +193,26 @@ class Reader:
         if not isinstance(self._model, NeuralModel):
             log_probs, self._inner = self._model.score_ids(self._inner, ids)
             return log_probs, np.empty((len(ids), 0), np.float32)
-        features, self._inner = self._model.read(self._inner, ids, self._workspace)
+        features = self._read(self._model, ids)
         values = self._model.output.target_log_probs(features, ids, self._workspace)
         return values.astype(np.float64), features
+
+    def _read(self, network: NeuralModel, ids: IntArray) -> FloatArray:
+        """Read ids, and return what the output layer sees before each, (N, H).
+
+        The one that completes a segment is not read yet: that is done when the segment has been learned.
+        """
+        now = len(ids) - self._completes_segment(ids)
+        features = np.empty((0, 0), network.dtype)
+        if now:
+            features, self._inner = network.read(self._inner, ids[:now], self._workspace)
+        if now == len(ids):
+            return features
+        before_last = network.feature_vector(self._inner)[np.newaxis]
+        return np.concatenate([features, before_last]) if now else before_last
+
+    def _completes_segment(self, ids: IntArray) -> bool:
+        return self._settings.learning_rate > 0 and len(self._pending) + len(ids) > self._settings.segment_size
 
     def _learn_from(self, ids: IntArray) -> None:
         """Take a step of gradient descent where a segment is complete.
@@ -205,50 +223,36 @@ class Reader:
         self._history = longer_history(self._history, ids.tolist())
         if self._settings.learning_rate == 0:
             return
+        is_complete = self._completes_segment(ids)
         self._pending += ids.tolist()
-        if len(self._pending) <= self._settings.segment_size:
+        if not is_complete:
             return
         words = np.array(self._pending, np.int32)
-        model, optimizer = self._own_model()
-        _, behind = model.read(self._base, words[:-1], self._workspace)  # by the parameters that have read them so far
-        for parameter in optimizer.parameters:
-            parameter.clear_gradient()
+        learning = self._own_learning()
+        network = learning.network
+        behind = replace(self._inner, model=network)  # in front of the last word, which is not read yet
         self._workspace.step = self._num_steps
-        loss, _ = model.loss_and_gradients(model.batch_after(self._base, words, self._workspace), self._workspace)
+        loss = learning.step(network.batch_after(self._base, words, self._workspace), self._workspace)
         if not np.isfinite(loss):
             raise FastLMError(
                 f"dynamic evaluation with learning rate {self._settings.learning_rate:g} has led to a loss of {loss}; "
                 "expected a finite number: take a smaller rate"
             )
-        optimizer.step(self._settings.learning_rate, self._workers)
-        self._pull_back(model)
         self._num_steps += 1
         self._base, self._pending = behind, self._pending[-1:]
-        _, self._inner = model.read(behind, words[-1:], self._workspace)
+        self._inner = network.advance(behind, words[-1])
 
-    def _own_model(self) -> tuple[NeuralModel, SGD]:
-        """Return the model, which is a copy from the first step on that changes it, and its optimizer."""
-        assert isinstance(self._model, NeuralModel)
-        if self._optimizer is None:
-            arrays = {name: array.copy() for name, array in self._model.parameters.items()}
-            model = self._model
-            self._model = type(model).from_contents(
-                ModelContents(model.architecture, model.config, model.vocabulary, arrays, model.info)
+    def _own_learning(self) -> Learning:
+        """Return what learns: from the first step on a copy of the network, with which this goes on."""
+        if self._learning is None:
+            assert isinstance(self._model, NeuralModel) and isinstance(self._stored.model, NeuralModel)
+            self._learning = Learning(
+                self._stored.model,
+                self._model,
+                learning_rate=self._settings.learning_rate,
+                decay=self._settings.decay,
+                sizes=self._stored.gradient_sizes,
+                workers=self._workers,
             )
-            self._optimizer = SGD(self._model.parameter_list)
-        return self._model, self._optimizer
-
-    def _pull_back(self, model: NeuralModel) -> None:
-        """Move all parameters a part of the way back to the stored ones."""
-        assert isinstance(self._stored, NeuralModel)
-        if self._settings.decay == 0:
-            return
-        for parameter, stored in zip(model.parameter_list, self._stored.parameter_list, strict=True):
-            value, target = parameter.matrix, stored.matrix
-
-            def pull(
-                start: int, stop: int, worker: int, value: FloatArray = value, target: FloatArray = target
-            ) -> None:
-                pull_back(value[start:stop], target[start:stop], self._settings.decay)
-
-            self._workers.run(pull, even_blocks(len(value), max(1, ELEMENTS // value.shape[1])))
+            self._model = self._learning.network
+        return self._learning

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import FastLMError
 from fastlm.inference.evaluation import check_no_nan, perplexity
-from fastlm.models.adaptation import AdaptedState, Reader, Settings
-from fastlm.models.base import LanguageModel
+from fastlm.models.adaptation import AdaptedState, Reader, Settings, Stored
 from fastlm.models.mixture import estimated_weights
 from fastlm.models.neural import EVALUATION_ROWS, NeuralModel
 from fastlm.models.neural_cache import mixed
@@ -26,7 +25,7 @@ MOST_STEPS = 10
 
 
 def best_settings(
-    model: LanguageModel,
+    stored: Stored,
     settings: Settings,
     corpus: Corpus,
     *,
@@ -44,7 +43,7 @@ def best_settings(
             return known[trial]
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                total = float(_columns(model, replace(trial, cache_weight=0.0), corpus, [], workers)[0].sum())
+                total = float(_columns(stored, replace(trial, cache_weight=0.0), corpus, [], workers)[0].sum())
         except FastLMError:
             total = -math.inf
         if progress:
@@ -59,7 +58,7 @@ def best_settings(
                 settings = _climb(settings, name, factor, log_prob)
     if settings.cache_weight == 0:
         return settings, perplexity(-log_prob(settings) / corpus.num_tokens)
-    return _with_cache(model, settings, corpus, fixed=fixed, workers=workers, progress=progress)
+    return _with_cache(stored, settings, corpus, fixed=fixed, workers=workers, progress=progress)
 
 
 def _climb(settings: Settings, name: str, factor: float, log_prob: Callable[[Settings], float]) -> Settings:
@@ -81,7 +80,7 @@ def _climb(settings: Settings, name: str, factor: float, log_prob: Callable[[Set
 
 
 def _with_cache(
-    model: LanguageModel,
+    stored: Stored,
     settings: Settings,
     corpus: Corpus,
     *,
@@ -90,9 +89,9 @@ def _with_cache(
     progress: bool,
 ) -> tuple[Settings, float]:
     """Choose flatness and weight of the cache; the text is read once for all of them."""
-    has_keys = isinstance(model, NeuralModel) and "flatness" not in fixed
+    has_keys = isinstance(stored.model, NeuralModel) and "flatness" not in fixed
     flatnesses = FLATNESSES if has_keys else [settings.flatness]
-    own, *cached = _columns(model, settings, corpus, flatnesses, workers)
+    own, *cached = _columns(stored, settings, corpus, flatnesses, workers)
     best, lowest = settings, math.inf
     for flatness, column in zip(flatnesses, cached, strict=True):
         weight = settings.cache_weight
@@ -107,10 +106,10 @@ def _with_cache(
 
 
 def _columns(
-    model: LanguageModel, settings: Settings, corpus: Corpus, flatnesses: list[float], workers: Workers
+    stored: Stored, settings: Settings, corpus: Corpus, flatnesses: list[float], workers: Workers
 ) -> NDArray[np.float64]:
     """Return log-probabilities of all tokens by the model that learns, and by the cache for each flatness."""
-    reader = Reader(model, settings, AdaptedState.fresh(model), workers)
+    reader = Reader(stored, settings, AdaptedState.fresh(stored.model), workers)
     columns = np.empty((1 + len(flatnesses), corpus.num_tokens))
     done = 0
     for start in range(0, corpus.num_tokens, EVALUATION_ROWS):

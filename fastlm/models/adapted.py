@@ -1,8 +1,9 @@
 """A language model that adapts to the text it reads."""
 
+import math
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from itertools import pairwise
 from typing import Any, Self
 
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from fastlm.errors import ModelFileError
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.modelfile import ModelContents, write_model
-from fastlm.models.adaptation import AdaptedState, Reader, Settings
+from fastlm.models.adaptation import AdaptedState, Reader, Settings, Stored
 from fastlm.models.adaptation_tuning import best_settings
 from fastlm.models.base import LanguageModel
 from fastlm.models.components import component_arrays, described_components, read_components
+from fastlm.models.dynamic_evaluation import GradientSizes
 from fastlm.models.mixture import Mixture
 from fastlm.models.neural import EVALUATION_ROWS, NeuralModel
 from fastlm.nn.parallel import Workers
@@ -25,6 +27,8 @@ from fastlm.text.corpus import Corpus
 __all__ = ["Adapted", "adapt_networks"]
 
 MAX_SIZE = 1_000_000  # of a cache, and of a segment
+USUAL_RATES = {False: 0.03, True: 0.5}  # of dynamic evaluation: without gradient sizes, and with them
+SIZE_PREFIX = "gradient_sizes."  # of their names in a model file
 
 
 class Adapted(LanguageModel):
@@ -34,6 +38,10 @@ class Adapted(LanguageModel):
     step of gradient descent on it, and a step back to the parameters that are stored::
 
         theta <- theta - learning_rate dL/dtheta;   theta <- theta + decay (theta_stored - theta)
+
+    With `gradient_sizes`, which are measured once on the text that the network was trained on, each row of a matrix has
+    a rate of its own, lower where gradients are usually large, as Krause et al. divide each element by its root mean
+    square: learning_rate / (1 + size / mean size). What is rarely moved then learns quickly, and that helps much more.
 
     *The neural cache* (Grave et al. 2017): words that came where the network was in a state like the present one are
     likely to come again. With h_i what its output layer saw when x_i was to be predicted, over the last words::
@@ -51,7 +59,7 @@ class Adapted(LanguageModel):
         A network; or any other model, which has a cache in which all words count alike (Kuhn & De Mori 1990), and
         no dynamic evaluation. In a mixture the networks adapt by themselves: `Mixture([Adapted(network), ngram])`.
     learning_rate : float, optional
-        Of dynamic evaluation; 0: none. If not given, 0.03 for a network and 0 for others.
+        Of dynamic evaluation; 0: none. If not given, 0.03 for a network, 0.5 if gradient sizes are, and 0 for others.
     decay : float
         How far the parameters go back to the stored ones after each segment, from 0 to 1.
     segment_size : int
@@ -62,12 +70,16 @@ class Adapted(LanguageModel):
         The share of the cache, from 0 (no cache) to below 1.
     flatness : float
         At 0 all cached words count alike.
+    gradient_sizes : mapping of str to ndarray, optional
+        As `fastlm.gradient_sizes` measures them.
 
     Attributes
     ----------
     model : LanguageModel
     settings : Settings
         The values of the other parameters.
+    gradient_sizes : dict of str to ndarray
+        Empty if they were not measured.
 
     Examples
     --------
@@ -93,11 +105,14 @@ class Adapted(LanguageModel):
         cache_size: int = 2000,
         cache_weight: float = 0.1,
         flatness: float = 0.2,
+        gradient_sizes: GradientSizes | None = None,
     ) -> None:
         if not isinstance(model, LanguageModel) or isinstance(model, Adapted):
             raise ValueError(f"model must be a language model that does not adapt yet, got {type(model).__name__}")
         is_network = isinstance(model, NeuralModel)
-        rate = (0.03 if is_network else 0.0) if learning_rate is None else learning_rate
+        self.gradient_sizes = {} if gradient_sizes is None else _checked_sizes(gradient_sizes, model)
+        usual_rate = USUAL_RATES[bool(self.gradient_sizes)] if is_network else 0.0
+        rate = usual_rate if learning_rate is None else learning_rate
         if rate != 0 and not is_network:
             raise ValueError(
                 f"learning_rate is {rate}, but a {type(model).__name__} is not learned by gradients; leave it out, or "
@@ -129,8 +144,13 @@ class Adapted(LanguageModel):
 
     @property
     def parameters(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the stored model, with `model0.` in front of their names."""
-        return component_arrays([self.model])
+        """The arrays of the stored model, with `model0.` in front of their names, and the gradient sizes."""
+        sizes = {SIZE_PREFIX + name: sizes for name, sizes in self.gradient_sizes.items()}
+        return component_arrays([self.model]) | sizes
+
+    @property
+    def _stored(self) -> Stored:
+        return Stored(self.model, self.gradient_sizes)
 
     @property
     def carries_state(self) -> bool:
@@ -150,12 +170,15 @@ class Adapted(LanguageModel):
     @classmethod
     def from_contents(cls, contents: ModelContents) -> Self:
         """Build the model that a model file describes, over the file's own arrays."""
-        models = read_components(contents)
+        sizes = {name: array for name, array in contents.arrays.items() if name.startswith(SIZE_PREFIX)}
+        arrays = {name: array for name, array in contents.arrays.items() if name not in sizes}
+        models = read_components(replace(contents, arrays=arrays))
         options = {name: value for name, value in contents.config.items() if name != "models"}
         if len(models) != 1 or options.keys() != {field.name for field in fields(Settings)}:
             raise ModelFileError("the model file does not describe one model and how it adapts; it is damaged")
         try:
-            model = cls(models[0], **options)
+            own_sizes = {name.removeprefix(SIZE_PREFIX): array for name, array in sizes.items()}
+            model = cls(models[0], **options, gradient_sizes=own_sizes or None)
         except (TypeError, ValueError) as error:
             raise ModelFileError(f"the model file does not describe a model that adapts: {error}") from error
         model.info = dict(contents.info)
@@ -200,15 +223,16 @@ class Adapted(LanguageModel):
         check_vocabulary(corpus, self.vocabulary)
         with Workers(threads) as workers:
             settings, perplexity = best_settings(
-                self.model, self.settings, corpus, fixed=fixed, workers=workers, progress=progress
+                self._stored, self.settings, corpus, fixed=fixed, workers=workers, progress=progress
             )
         self._set(settings)
-        self.info = {"tuning": {"num_tokens": corpus.num_tokens, "perplexity": perplexity}}
+        reached = perplexity if math.isfinite(perplexity) else None  # which a model file could not hold
+        self.info = {"tuning": {"num_tokens": corpus.num_tokens, "perplexity": reached}}
         return self
 
     def reader(self, state: AdaptedState, workers: Workers) -> Reader:
         """Return what reads a text from `state` on."""
-        return Reader(self.model, self.settings, state, workers)
+        return Reader(self._stored, self.settings, state, workers)
 
     def start(self) -> AdaptedState:
         """Return the state at the beginning of a text: the stored model, an empty cache."""
@@ -259,6 +283,16 @@ def adapt_networks(model: LanguageModel) -> LanguageModel:
     if isinstance(model, Mixture):
         return Mixture([adapt_networks(part) for part in model.models], model.weights)
     return Adapted(model) if isinstance(model, NeuralModel) else model
+
+
+def _checked_sizes(sizes: GradientSizes, model: LanguageModel) -> dict[str, NDArray[np.float64]]:
+    expected = {name: (len(array),) for name, array in model.parameters.items()}
+    checked = {name: np.asarray(array, np.float64) for name, array in sizes.items()}
+    if not isinstance(model, NeuralModel) or {name: array.shape for name, array in checked.items()} != expected:
+        raise ValueError("gradient_sizes are not those of this model; measure them with gradient_sizes(model, corpus)")
+    if not all(np.isfinite(array).all() and (array >= 0).all() for array in checked.values()):
+        raise ValueError("gradient_sizes are not all finite and at least 0; the parameters of the model are not finite")
+    return checked
 
 
 def _number(name: str, value: float, most: float) -> float:

@@ -320,15 +320,15 @@ class NeuralModel(LanguageModel):
         """Return what the output layer sees after each of N states, (N, H)."""
 
     @abstractmethod
-    def _feature_vector(self, state: Any) -> FloatArray:
-        """Return the same of one state, (H,), without packing anything: what a decoder takes step by step."""
+    def feature_vector(self, state: Any) -> FloatArray:
+        """Return what the output layer sees after one state, (H,), packing nothing: a decoder's way, step by step."""
 
     def _log_probs_one(self, state: Any) -> FloatArray:
-        row: FloatArray = self.output.log_probs(self._feature_vector(state)[np.newaxis])[0]
+        row: FloatArray = self.output.log_probs(self.feature_vector(state)[np.newaxis])[0]
         return row
 
     def _log_prob_one(self, state: Any, id: int) -> float:
-        return self.output.log_prob(self._feature_vector(state), id)
+        return self.output.log_prob(self.feature_vector(state), id)
 
     def _log_probs_all(self, states: list[Any]) -> FloatArray:
         return self.output.log_probs(self._features_after(states, self._scratch()))

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.errors import FastLMError, ModelFileError
+from fastlm.errors import DataError, FastLMError, ModelFileError
 from fastlm.inference.arguments import check_vocabulary, whole_number
 from fastlm.inference.interface import State
 from fastlm.kernels.ngram import Trie
@@ -257,6 +257,8 @@ class NGramLM(LanguageModel):
         True
         """
         arpa = ArpaReader(path, tokenizer)
+        if len(arpa.num_ngrams) > MAX_ORDER:
+            raise DataError(f"{arpa.name}: n-grams of order 1 to {len(arpa.num_ngrams)}, expected {MAX_ORDER} at most")
         model = cls(arpa.vocabulary, order=len(arpa.num_ngrams), smoothing=FROM_ARPA)
         levels, info = ngram_arpa.read_levels(arpa)
         model._take(levels)
@@ -266,7 +268,10 @@ class NGramLM(LanguageModel):
     def write_arpa(self, path: str | os.PathLike[str]) -> None:
         """Write the model as an ARPA file; read again, it gives the same scores.
 
-        The tokenizer and the words' counts are not kept: the format has no place for them.
+        The tokenizer and the words' counts are not kept: the format has no place for them. Without smoothing every
+        context that has been seen leaves nothing to shorter ones, a back-off weight of -99, the logarithm of zero: a
+        sentence has the same probability as before, but behind a context that was never seen, where the model has none
+        for any word, the file has that of the shorter context.
 
         Parameters
         ----------
@@ -275,18 +280,11 @@ class NGramLM(LanguageModel):
 
         Raises
         ------
-        ValueError
-            If the model is not smoothed: back-off weights cannot say that what was not seen has probability zero.
         DataError
             If a word has a blank in it.
         FileError
             If the file cannot be written; what stood there before is then whole.
         """
-        if self.config["smoothing"] == "none":
-            raise ValueError(
-                "a model without smoothing cannot be written as an ARPA file, which has no way to say that an n-gram "
-                "has probability zero because it was not seen; give smoothing='kneser-ney'"
-            )
         write_arpa(path, self.vocabulary, *ngram_arpa.sections(self._trie, self._levels, self.vocabulary))
 
     def start(self) -> Context:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastlm.errors import DataError
 from fastlm.kernels.ngram import Trie
 from fastlm.kernels.ngram_counts import scramble_words
-from fastlm.models.ngram_estimation import Level
+from fastlm.models.ngram_estimation import Float32Array, Level
 from fastlm.text.arpa import ArpaReader, NGrams
 from fastlm.text.vocabulary import Vocabulary
 
@@ -120,11 +120,19 @@ def sections(trie: Trie, levels: list[Level], vocabulary: Vocabulary) -> tuple[l
     num_ngrams[0] -= first
 
     def section(order: int, level: Level) -> Iterator[NGrams]:
+        backoffs = _backoffs(level)
         for begin in range(first if order == 1 else 0, len(level.log10_probs), ROWS):
             rows = slice(begin, begin + ROWS)
             log10_probs = level.log10_probs[rows]
             ids = np.empty((len(log10_probs), order), np.int32)
             trie.spell(ids, begin)
-            yield NGrams(ids, log10_probs, None if level.log10_backoffs is None else level.log10_backoffs[rows])
+            yield NGrams(ids, log10_probs, None if backoffs is None else backoffs[rows])
 
     return num_ngrams, (section(order, level) for order, level in enumerate(levels, start=1))
+
+
+def _backoffs(level: Level) -> Float32Array | None:
+    """Return the back-off weights of an order; without smoothing nothing is left to words that were not seen."""
+    if level.first_children is None or level.log10_backoffs is not None:
+        return level.log10_backoffs
+    return np.where(np.diff(level.first_children) > 0, -np.inf, 0.0).astype(np.float32)

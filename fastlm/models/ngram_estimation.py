@@ -14,7 +14,7 @@ from fastlm.nn.parameters import IntArray
 from fastlm.text.arpa import NEVER
 from fastlm.text.corpus import Corpus
 
-__all__ = ["FALLBACK_DISCOUNTS", "Level", "estimate", "kneser_ney_discounts", "memory_bound"]
+__all__ = ["FALLBACK_DISCOUNTS", "Float32Array", "Level", "estimate", "kneser_ney_discounts", "memory_bound"]
 
 logger = logging.getLogger(__name__)
 

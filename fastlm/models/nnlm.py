@@ -293,7 +293,8 @@ class NNLM(NeuralModel):
             return self.start()
         return Window(self, (*state.ids[1:], id))
 
-    def _feature_vector(self, state: Window) -> FloatArray:
+    def feature_vector(self, state: Window) -> FloatArray:
+        """Return what the output layer sees after a state, (H,)."""
         e = self.embeddings[list(state.ids)]
         h = self.network.forward_vector(e)
         return np.concatenate([h, e.reshape(-1)]) if self.config["direct"] else h

@@ -266,9 +266,10 @@ class RNNLM(NeuralModel):
         h = h.reshape(steps * num_streams, -1)
         factor = batch.share / max(1, num_events)  # a token of a short chunk is worth as much as any other
         loss, dh = self.output.loss_and_gradient(h, targets, factor, workspace)
-        add_activation_gradient(dh, h, self.config["activation_penalty"] * batch.share, workspace)
+        share = batch.share if workspace.training else 0.0  # penalties, like dropout, are for training alone
+        add_activation_gradient(dh, h, self.config["activation_penalty"] * share, workspace)
         dh = self.output_dropout.backward(dh.reshape(steps, -1), workspace).reshape(hidden.shape)
-        add_temporal_gradient(dh, hidden, batch.resets, self.config["temporal_penalty"] * batch.share, workspace)
+        add_temporal_gradient(dh, hidden, batch.resets, self.config["temporal_penalty"] * share, workspace)
         self._backward(dh, workspace)
         workspace.workers.finish()
         return loss, num_events
@@ -333,7 +334,8 @@ class RNNLM(NeuralModel):
         ends = ids == self.vocabulary.end_id
         return np.where(ends, np.int32(self.vocabulary.start_id), ids), ends.astype(np.uint8)
 
-    def _feature_vector(self, state: RecurrentState) -> FloatArray:
+    def feature_vector(self, state: RecurrentState) -> FloatArray:
+        """Return what the output layer sees after a state, (H,)."""
         return state.hidden
 
     def _features_after(self, states: list[RecurrentState], workspace: Workspace) -> FloatArray:

@@ -1,5 +1,6 @@
 """What one call or one training run needs beside the parameters: activations, scratch, random keys."""
 
+import math
 import zlib
 from typing import Any
 
@@ -67,7 +68,7 @@ class Workspace:
         fill : optional
             What a newly allocated array is filled with.
         """
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
             buffer = _aligned(size, np.dtype(dtype or self.dtype))

@@ -3,6 +3,7 @@ r"""ARPA files: n-gram models as text, which every toolkit for them reads and wr
 A file says ``\data\`` and how many n-grams of each order there are; then come sections, ``\1-grams:`` and so on, with a
 line an n-gram: its log-probability to base 10, its words, and the weight that is taken with its continuations that are
 not there, unless it is 1 (0 as a logarithm). At the end stands ``\end\``. What stands before ``\data\`` is a comment.
+The logarithm of zero is written -99; whatever is not above that, "-inf" among it, is read as zero, as SRILM does.
 """
 
 import logging
@@ -26,7 +27,7 @@ __all__ = ["NEVER", "ArpaReader", "NGrams", "write_arpa"]
 
 logger = logging.getLogger(__name__)
 
-NEVER = -99.0  # the log10-probability of what is never predicted, by custom: <s>
+NEVER = -99.0  # the log10 of zero, by custom: of what is never predicted, as <s>
 MAX_COUNT = 2**31 - 1
 MAX_LINE = 1 << 20  # bytes
 ROWS = 1 << 16  # n-grams that are read at a time
@@ -45,7 +46,7 @@ class NGrams(NamedTuple):
         Their words; V is the id of ``<s>``.
     log10_probs : ndarray of float32, shape (R,)
     log10_backoffs : ndarray of float32, shape (R,), or None
-        None at the highest order.
+        None at the highest order. The logarithm of zero is -inf in both, but for the probability of ``<s>``.
     line : int
         The first one's line in the file; 0 if it does not come from one.
     """
@@ -145,6 +146,7 @@ class ArpaReader:
         weights: dict[str, tuple[float, float]] = {}
         self._enter(1)
         for _ in range(self.num_ngrams[0]):
+            self._skip_blank()
             log10_prob, (word,), log10_backoff = self._parse(1)
             if word not in (Vocabulary.START, Vocabulary.END, Vocabulary.UNKNOWN):
                 fault = find_fault(word, chosen)
@@ -172,7 +174,9 @@ class ArpaReader:
         vocabulary = Vocabulary(list(weights), tokenizer=tokenizer)
         table = np.array([*specials, *weights.values(), (NEVER, start_backoff)], dtype=np.float32)
         ids = np.arange(len(table), dtype=np.int32)[:, np.newaxis]
-        return vocabulary, NGrams(ids, table[:, 0].copy(), table[:, 1].copy())
+        log10_probs, log10_backoffs = _with_zeros(table[:, 0].copy()), _with_zeros(table[:, 1].copy())
+        log10_probs[-1] = NEVER
+        return vocabulary, NGrams(ids, log10_probs, log10_backoffs)
 
     def _parse(self, order: int) -> tuple[float, list[str], float]:
         """Read the n-gram in the line here, or say what is wrong with it."""
@@ -185,16 +189,19 @@ class ArpaReader:
         fields = re.split(rb"[ \t]+", line)
         if not order + 1 <= len(fields) <= order + 2:
             self._fail(f"expected a number, {order} words and perhaps another number, got {_shown(line)}")
-        numbers = []
-        for field in (fields[0], *fields[order + 1 :]):
-            if not NUMBER.fullmatch(field) or abs(float(field)) > MAX_NUMBER:
-                self._fail(f"expected a number, a logarithm to base 10, got {_shown(field)}")
-            numbers.append(float(field))
+        numbers = [self._number(field) for field in (fields[0], *fields[order + 1 :])]
         try:
             words = [field.decode() for field in fields[1 : order + 1]]
         except UnicodeDecodeError as error:
             self._fail(f"expected words in UTF-8, got {_shown(line)} ({error})")
         return numbers[0], words, (numbers[1:] or [0.0])[0]
+
+    def _number(self, field: bytes) -> float:
+        if field.lower() == b"-inf":
+            return -math.inf
+        if not NUMBER.fullmatch(field) or abs(float(field)) > MAX_NUMBER:
+            self._fail(f"expected a number, a logarithm to base 10, got {_shown(field)}")
+        return float(field)
 
     def _read_ngrams(self, order: int) -> Iterator[NGrams]:
         self._enter(order)
@@ -210,6 +217,9 @@ class ArpaReader:
             num_read, at = parse_ngrams(
                 ids, log10_probs, log10_backoffs, self._lines.block, self._lines.at, self.vocabulary.table
             )
+            if num_read == 0 and self._lines.here == b"":
+                self._skip_blank()
+                continue
             if num_read == 0:
                 self._explain(order)
             if highest and log10_backoffs[:num_read].any():
@@ -217,8 +227,8 @@ class ArpaReader:
                 self._fail(f"a back-off weight at the highest order, {order}; expected none there", line + at_fault)
             self._lines.skip_to(at, num_read)
             left -= num_read
-            backoffs = None if highest else log10_backoffs[:num_read]
-            yield NGrams(ids[:num_read], log10_probs[:num_read], backoffs, line)
+            backoffs = None if highest else _with_zeros(log10_backoffs[:num_read])
+            yield NGrams(ids[:num_read], _with_zeros(log10_probs[:num_read]), backoffs, line)
 
     def _explain(self, order: int) -> NoReturn:
         """Say why the line here is no n-gram."""
@@ -292,6 +302,12 @@ def _whole_lines(path: Source) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
+def _with_zeros(logarithms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make -inf in place of what stands for it, and return the array."""
+    logarithms[logarithms <= NEVER] = -np.inf
+    return logarithms
+
+
 def _shown(line: bytes | None) -> str:
     """Return a line, or a part of it, as errors show it."""
     if line is None:
@@ -339,5 +355,8 @@ def write_arpa(
         for order, section in enumerate(sections, start=1):
             file.write(b"\n\\%d-grams:\n" % order)
             for ngrams in section:
-                file.write(format_ngrams(ngrams.ids, ngrams.log10_probs, ngrams.log10_backoffs, data, ends).data)
+                log10_probs = np.maximum(ngrams.log10_probs, np.float32(NEVER))
+                backoffs = ngrams.log10_backoffs
+                log10_backoffs = None if backoffs is None else np.maximum(backoffs, np.float32(NEVER))
+                file.write(format_ngrams(ngrams.ids, log10_probs, log10_backoffs, data, ends).data)
         file.write(b"\n\\end\\\n")

@@ -86,9 +86,9 @@ def test_mix(run, folder, tmp_path):
     found = json.loads(run("mix", "rnnlm.fastlm", "ngram.fastlm", "-o", output, "--tune", "valid.txt", "--json"))
     expected = fastlm.Mixture(load(folder, "rnnlm", "ngram"))
     expected.tune(encode(folder, expected))
-    assert [(part["architecture"], part["weight"]) for part in found["models"]] == [
-        ("rnnlm", pytest.approx(expected.weights[0])),
-        ("ngram", pytest.approx(expected.weights[1])),
+    assert [(part["model"], part["architecture"], part["weight"]) for part in found["models"]] == [
+        ("rnnlm.fastlm", "rnnlm", pytest.approx(expected.weights[0])),
+        ("ngram.fastlm", "ngram", pytest.approx(expected.weights[1])),
     ]
     report = json.loads(run("evaluate", output, "valid.txt", "--json"))
     assert report["perplexity"] == pytest.approx(expected.evaluate(encode(folder, expected)).perplexity)
@@ -101,7 +101,7 @@ def test_mix(run, folder, tmp_path):
 def test_mix_takes_weights(run, folder, tmp_path):
     output = str(tmp_path / "mixture.fastlm")
     text = run("mix", "nnlm.fastlm", "ngram.fastlm", "-o", output, "--weights", "0.25,0.75", "--quiet")
-    assert text == "0.2500  nnlm\n0.7500  ngram\n"
+    assert text == "0.2500  nnlm   nnlm.fastlm\n0.7500  ngram  ngram.fastlm\n"
     assert fastlm.load(output).weights == (0.25, 0.75)
     run("mix", "nnlm.fastlm", "ngram.fastlm", "-o", output, "--quiet")
     assert fastlm.load(output).weights == (0.5, 0.5)
@@ -244,6 +244,21 @@ def test_adapt_without_tuning(run, tmp_path):
     table = run("adapt", "ngram.fastlm", "-o", output, "--cache-size", "50", "--quiet")
     assert "cache size     50\n" in table
     assert fastlm.load(output).settings.cache_size == 50
+
+
+def test_adapt_by_gradient_sizes(run, fail, folder, tmp_path):
+    output = str(tmp_path / "adapted.fastlm")
+    found = json.loads(run("adapt", "rnnlm.fastlm", "-o", output, "--train", "train.fastcorpus", "--json"))
+    assert found["learning_rate"] == 0.5
+    model = load(folder, "rnnlm")
+    sizes = fastlm.gradient_sizes(model, fastlm.Corpus.open(folder / "train.fastcorpus", model.vocabulary))
+    text = encode(folder, model)
+    expected = fastlm.Adapted(model, gradient_sizes=sizes).token_log_probs(text)
+    assert fastlm.load(output).token_log_probs(text).tobytes() == expected.tobytes()
+    status, message = fail("adapt", "ngram.fastlm", "-o", output, "--train", "train.fastcorpus")
+    assert (status, message) == (1, "fastlm: a NGramLM has no gradients; give a network")
+    for wrong in (["--train", output], ["--train", "-", "--tune", "-"]):
+        assert fail("adapt", "rnnlm.fastlm", "-o", output, *wrong)[0] == 2
 
 
 def test_the_switch_of_the_scorer(run, folder):

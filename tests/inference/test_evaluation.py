@@ -126,6 +126,7 @@ def test_an_impossible_token_gives_an_infinite_perplexity(model):
     model.near[:, 0] = -np.inf
     report = evaluate(model, Corpus.encode(LINES, model.vocabulary))
     assert report.perplexity == math.inf
+    assert report.num_impossible == EVENTS.count("dog")
     known = np.array([event != "dog" for event in EVENTS])
     assert report.perplexity_without_unknown == pytest.approx(np.exp(-model.text_log_probs(LINES)[known].mean()))
 

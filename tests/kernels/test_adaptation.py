@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from reference_adaptation import cache_probabilities
 
-from fastlm.kernels.adaptation import cache_distribution, cache_log_probs, pull_back
+from fastlm.kernels.adaptation import cache_distribution, cache_log_probs, learn_rows, pull_back
 
 V, H, M = 9, 5, 40
 RNG = np.random.default_rng(3)
@@ -61,10 +61,31 @@ def test_without_keys_all_words_count_alike() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pull_back(dtype: type, decay: float) -> None:
     value, stored = RNG.normal(size=(4, 3)).astype(dtype), RNG.normal(size=(4, 3)).astype(dtype)
-    expected = (1 - decay) * value.astype(np.float64) + decay * stored
-    stored.flags.writeable = False
-    pull_back(value, stored, decay)
+    expected = value.astype(np.float64)
+    rows = np.array([3, 0, 2], np.int32)
+    expected[rows] = (1 - decay) * expected[rows] + decay * stored[rows]
+    stored.flags.writeable = rows.flags.writeable = False
+    pull_back(value, stored, rows, decay)
     np.testing.assert_allclose(value, expected, rtol=1e-5 if dtype is np.float32 else 1e-14)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5, 1), (1, 37), (4, 0)])
+@pytest.mark.parametrize("decay", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_learn_rows(dtype: type, decay: float, shape: tuple[int, int]) -> None:
+    value, stored, gradient = RNG.normal(size=(3, *shape)).astype(dtype)
+    rates = RNG.uniform(size=shape[0])
+    rows = RNG.permutation(shape[0])[: max(1, shape[0] - 1)].astype(np.int32)
+    expected = value.astype(np.float64)
+    expected[rows] -= rates[rows, np.newaxis] * gradient[rows]
+    expected[rows] += decay * (stored[rows] - expected[rows])
+    some = gradient[rows]
+    for array in (stored, some, rows, rates):
+        array.flags.writeable = False
+    learn_rows(value, stored, some, rows, rates, decay)
+    np.testing.assert_allclose(
+        value, expected, **({"rtol": 1e-5, "atol": 1e-6} if dtype is np.float32 else {"rtol": 1e-13})
+    )
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
@@ -81,5 +102,10 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         cache_distribution(np.empty(V), KEYS, WORDS, np.empty(H), scratch[:1], 0.1)
     with pytest.raises(ValueError, match=r"words\[0\] is 9, expected 0 to 8"):
         cache_distribution(np.empty(V), KEYS, np.full(M, V, np.int32), np.empty(H), scratch, 0.1)
-    with pytest.raises(ValueError, match=r"value has shape \(4, 3\), expected \(4, 2\)"):
-        pull_back(np.empty((4, 3)), np.empty((4, 2)), 0.1)
+    value, rows, rates = np.empty((4, 3)), np.empty(2, np.int32), np.empty(4)
+    with pytest.raises(ValueError, match=r"value has shape \(4, 3\), expected that of stored, \(4, 2\)"):
+        pull_back(value, np.empty((4, 2)), rows, 0.1)
+    with pytest.raises(ValueError, match=r"value has shape \(4, 3\), .* and of rates, \(3,\)"):
+        learn_rows(value, value, value[:2], rows, rates[:3], 0.1)
+    with pytest.raises(ValueError, match=r"gradient \(3, 3\) and rows \(2,\) do not fit: expected \(R, 3\)"):
+        learn_rows(value, value, value[:3], rows, rates, 0.1)

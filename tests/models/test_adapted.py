@@ -1,16 +1,23 @@
 """Adaptation: against the papers' formulas, what it keeps and forgets, and how its settings are found."""
 
+import copy
 import math
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from composed_models import ADAPTING, CORPUS, IDS, TRAIN, VOCABULARY, V, network, ngram, one_by_one, window
 from reference_adaptation import DynamicRNNLM, cache_probabilities
 
-from fastlm import RNNLM, Adapted, Corpus, FastLMError, Mixture
+import fastlm
+from fastlm import RNNLM, Adapted, Corpus, FastLMError, Mixture, ModelFileError, Vocabulary, gradient_sizes
 from fastlm.models.adaptation_tuning import FLATNESSES
 from fastlm.models.adapted import adapt_networks
+from fastlm.models.neural import NeuralModel
+from fastlm.nn.parallel import Workers
+from fastlm.nn.workspace import Workspace
 
 
 def dynamic(model: RNNLM, **options: object) -> Adapted:
@@ -35,6 +42,140 @@ def test_dynamic_evaluation_against_the_definition(segment_size: int, decay: flo
     _, state = adapted.score_ids(adapted.start(), IDS)
     np.testing.assert_allclose(adapted.log_probs(state), oracle.log_probs(), rtol=1e-9)
     assert abs(own - model.token_log_probs(CORPUS)).max() > 0.1  # it has done something
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "model",
+    [
+        network(output="adaptive", cutoffs=[4, 7]),
+        network(RNNLM, "sentence", cell="gru", output="class", num_classes=4),
+        network(cell="lstm", num_layers=2, embedding_dim=4, tied=True),
+        network(cell="lstm", output="sampled", num_samples=3),
+        window(output="adaptive", cutoffs=[4, 7]),
+        window("continuous", output="nce", num_samples=3, tied=True),
+        window("continuous", num_layers=2, num_averages=1),
+    ],
+    ids=lambda model: f"{model.architecture} {model.config['output']}",
+)
+def test_steps_of_any_network_against_the_definition(model: NeuralModel, decay: float) -> None:
+    """The whole parameters are changed in each step here, whichever rows have a gradient."""
+    learner, stored = copy.deepcopy(model), {name: array.copy() for name, array in model.parameters.items()}
+    expected: list[np.ndarray] = []
+    size = 3
+    with Workers(1) as workers:
+        workspace = Workspace(np.float64, workers)
+        state = learner.start()
+        first, state_after = learner.score_ids(state, IDS[: size + 1])
+        expected.append(first)
+        for begin in range(0, len(IDS) - size - 1, size):
+            words = IDS[begin : begin + size + 1]
+            _, behind = learner.score_ids(state, words[:-1])
+            for parameter in learner.parameter_list:
+                parameter.clear_gradient()
+            workspace.step = begin // size
+            learner.loss_and_gradients(learner.batch_after(state, words, workspace), workspace)
+            for parameter in learner.parameter_list:
+                gradient = np.zeros_like(parameter.matrix)
+                rows = parameter.gradient_rows()
+                gradient[rows.ids] = rows.values
+                parameter.value -= 0.3 * gradient.reshape(parameter.value.shape)
+                parameter.value += decay * (stored[parameter.name] - parameter.value)
+            state, (_, state_after) = behind, learner.score_ids(behind, words[-1:])
+            expected.append(learner.score_ids(state_after, IDS[begin + size + 1 : begin + 2 * size + 1])[0])
+    adapted = dynamic(model, learning_rate=0.3, decay=decay, segment_size=size)
+    np.testing.assert_allclose(adapted.token_log_probs(CORPUS), np.concatenate(expected), rtol=1e-8)
+
+
+def test_rates_by_gradient_sizes_against_the_definition() -> None:
+    model, options = network(), {"learning_rate": 0.6, "decay": 0.1, "segment_size": 4}
+    sizes = {
+        name: np.random.default_rng(len(array)).exponential(1, len(array)) for name, array in model.parameters.items()
+    }
+    oracle = DynamicRNNLM(model.parameters, VOCABULARY.end_id, sizes=sizes, **options)
+    expected = []
+    for id in IDS.tolist():
+        expected.append(oracle.log_probs()[id])
+        oracle.read(id)
+    adapted = dynamic(model, gradient_sizes=sizes, **options)
+    np.testing.assert_allclose(adapted.token_log_probs(CORPUS), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"tied": True, "embedding_dim": 7}, {"output": "nce", "num_samples": 4}])
+def test_gradient_sizes_are_root_mean_squares_over_batches(options: dict) -> None:
+    model = network(activation_penalty=2.0, dropout=0.5, **options)
+    before = {name: array.tobytes() for name, array in model.parameters.items()}
+    squares = {name: np.zeros(array.shape) for name, array in model.parameters.items()}
+    with Workers(1) as workers:
+        workspace = Workspace(np.float64, workers)
+        batches = list(model.training_batches(TRAIN, batch_size=model.default_batch_size, bptt_len=None, seed=(0,)))
+        for batch in batches:
+            for parameter in model.parameter_list:
+                parameter.clear_gradient()
+            model.loss_and_gradients(batch, workspace)
+            workspace.step += 1
+            for parameter in model.parameter_list:
+                rows = parameter.gradient_rows()
+                squares[parameter.name].reshape(parameter.matrix.shape)[rows.ids] += rows.values**2
+    for parameter in model.parameter_list:
+        parameter.release_gradient()
+    sizes = gradient_sizes(model, TRAIN, threads=1)
+    assert sizes.keys() == squares.keys()
+    for name, square in squares.items():
+        mean = square.reshape(len(square), -1).mean(axis=1) / len(batches)
+        np.testing.assert_allclose(sizes[name], np.sqrt(mean), rtol=1e-9)
+    assert {name: array.tobytes() for name, array in model.parameters.items()} == before
+    assert all(parameter.gradient is None for parameter in model.parameter_list)
+    part = Corpus.from_ids(TRAIN.ids[:40].copy(), VOCABULARY)
+    for name, some in gradient_sizes(model, TRAIN, num_tokens=40, threads=2).items():
+        np.testing.assert_array_equal(some, gradient_sizes(model, part, threads=1)[name])
+
+
+def test_gradient_sizes_are_kept_in_the_file(tmp_path: Path) -> None:
+    model = network()
+    adapted = Adapted(model, gradient_sizes=gradient_sizes(model, TRAIN))
+    assert adapted.settings.learning_rate == 0.5
+    Mixture([adapted, ngram()]).save(tmp_path / "model")
+    loaded = fastlm.load(tmp_path / "model").models[0]
+    assert loaded.token_log_probs(CORPUS).tobytes() == adapted.token_log_probs(CORPUS).tobytes()
+    assert (
+        loaded.token_log_probs(CORPUS).tobytes() != Adapted(model, learning_rate=0.5).token_log_probs(CORPUS).tobytes()
+    )
+    assert {name: array.tolist() for name, array in loaded.gradient_sizes.items()} == {
+        name: array.tolist() for name, array in adapted.gradient_sizes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (lambda sizes: sizes.pop("output.bias"), "not those of this model"),
+        (lambda sizes: sizes.update(more=np.ones(3)), "not those of this model"),
+        (lambda sizes: sizes.update({"output.bias": np.ones((V, 1))}), "not those of this model"),
+        (lambda sizes: sizes["output.bias"].fill(-1), "not all finite and at least 0"),
+        (lambda sizes: sizes["output.bias"].fill(np.nan), "not all finite and at least 0"),
+    ],
+)
+def test_gradient_sizes_that_do_not_fit_are_named(tmp_path: Path, alter: Callable, message: str) -> None:
+    model = network()
+    sizes = gradient_sizes(model, TRAIN)
+    adapted = Adapted(model, gradient_sizes=sizes)
+    alter(sizes)
+    with pytest.raises(ValueError, match=message):
+        Adapted(model, gradient_sizes=sizes)
+    adapted.gradient_sizes = sizes
+    adapted.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match=message):
+        fastlm.load(tmp_path / "model")
+
+
+def test_only_networks_have_gradient_sizes() -> None:
+    with pytest.raises(ValueError, match="a NGramLM has no gradients; give a network"):
+        gradient_sizes(ngram(), TRAIN)
+    with pytest.raises(ValueError, match="another vocabulary"):
+        gradient_sizes(network(), Corpus.from_ids([2, 3], Vocabulary(["x", "y"])))
+    with pytest.raises(ValueError, match="not those of this model"):
+        Adapted(ngram(), gradient_sizes={})
 
 
 def by_definition(model: RNNLM, size: int, weight: float, flatness: float) -> np.ndarray:
@@ -71,6 +212,14 @@ def test_a_model_without_hidden_layer_has_a_cache_of_counts() -> None:
     expected = by_definition(ngram(), 6, 0.3, 0.0)[np.arange(len(IDS)), IDS]
     adapted = Adapted(ngram(), cache_size=6, cache_weight=0.3, flatness=0.7)
     np.testing.assert_allclose(adapted.token_log_probs(CORPUS), expected, rtol=1e-6)
+
+
+def test_what_regularises_training_is_no_part_of_it() -> None:
+    plain = network(cell="lstm", num_layers=2)
+    regularised = network(
+        cell="lstm", num_layers=2, activation_penalty=2.0, temporal_penalty=1.0, dropout=0.5, recurrent_dropout=0.5
+    )
+    assert dynamic(regularised).token_log_probs(CORPUS).tobytes() == dynamic(plain).token_log_probs(CORPUS).tobytes()
 
 
 def test_rooms_of_the_cache_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +366,13 @@ def test_what_is_off_stays_off() -> None:
     tuned = dynamic(network()).tune(CORPUS)
     assert tuned.settings.cache_weight == 0
     assert tuned.info["tuning"]["perplexity"] == pytest.approx(tuned.evaluate(CORPUS).perplexity)
+
+
+def test_a_text_that_stays_impossible_can_be_tuned_on(tmp_path: Path) -> None:
+    tuned = Adapted(ngram(2, "none")).tune(Corpus.from_ids([10, 9, 10, 9, 1], VOCABULARY))
+    assert tuned.info["tuning"]["perplexity"] is None
+    tuned.save(tmp_path / "model")
+    assert fastlm.load(tmp_path / "model").settings == tuned.settings
 
 
 def test_rates_that_diverge_are_passed_over() -> None:

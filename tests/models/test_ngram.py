@@ -171,6 +171,11 @@ def test_a_model_without_smoothing_says_zero() -> None:
     assert report.perplexity == math.inf
     assert report.loss == math.inf
     assert "perplexity                    inf" in str(report)
+    num_impossible = np.count_nonzero(np.isneginf(model.token_log_probs(CORPUS)))
+    assert report.num_impossible == num_impossible > 0
+    assert f"impossible tokens {num_impossible} " in " ".join(str(report).split())
+    smooth = make(3).evaluate(CORPUS)
+    assert smooth.num_impossible == 0 and "impossible" not in str(smooth)
     assert model.score("mat mat mat").log_prob == -math.inf
     assert 1 < model.evaluate(TRAIN).perplexity < make(3).evaluate(TRAIN).perplexity
     assert 0 < make(3).evaluate(CORPUS).perplexity < math.inf

@@ -202,17 +202,45 @@ def test_orders_beyond_use(tmp_path: Path) -> None:
     path = tmp_path / "model.arpa"
     counts = "".join(f"ngram {n}=1\n" for n in range(2, 18))
     path.write_text(f"\\data\\\nngram 1=2\n{counts}\n\\1-grams:\n-1 </s>\n-1 a\n")
-    with pytest.raises(ValueError, match="order must be at most 16, got 17"):
+    with pytest.raises(DataError, match="arpa: n-grams of order 1 to 17, expected 16 at most"):
         NGramLM.read_arpa(path)
 
 
-def test_a_model_without_smoothing_has_no_such_form(tmp_path: Path) -> None:
-    vocabulary = Vocabulary(["a"])
-    for order in (1, 2):
-        model = NGramLM(vocabulary, order=order, smoothing="none").fit(Corpus.encode(["a a"], vocabulary))
-        with pytest.raises(ValueError, match="a model without smoothing cannot be written as an ARPA file"):
-            model.write_arpa(tmp_path / "model.arpa")
-    assert list(tmp_path.iterdir()) == []
+@settings(deadline=None)
+@given(
+    text=st.lists(st.text("xyz", min_size=1, max_size=6).map(" ".join), min_size=1, max_size=6),
+    others=st.lists(st.text("uwxyz", min_size=1, max_size=6).map(" ".join), max_size=6),
+    order=st.integers(1, 4),
+)
+def test_a_model_without_smoothing(
+    text: list[str], others: list[str], order: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Zero is written -99 and read as zero: every sentence keeps its probability, every known context its words."""
+    path = tmp_path_factory.getbasetemp() / "unsmoothed.arpa"
+    vocabulary = Vocabulary(["x", "y", "z", "w"])
+    model = NGramLM(vocabulary, order=order, smoothing="none").fit(
+        Corpus.encode([*text, " ".join("x" * 9)], vocabulary)
+    )
+    model.write_arpa(path)
+    assert "inf" not in path.read_text()
+    read = NGramLM.read_arpa(path)
+    for line in (*text, *others):
+        assert read.score(line).log_prob == model.score(line).log_prob
+    state, other = model.start(), read.start()
+    for word in text[0].split():
+        assert read.log_probs(other).tobytes() == model.log_probs(state).tobytes()
+        state, other = model.advance(state, word), read.advance(other, word)
+
+
+def test_without_smoothing_an_unknown_context_is_the_shorter_one(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(["a", "b"])
+    model = NGramLM(vocabulary, order=2, smoothing="none").fit(Corpus.encode(["a a", "a"], vocabulary))
+    model.write_arpa(tmp_path / "model.arpa")
+    text = (tmp_path / "model.arpa").read_text()
+    assert "\n-99\tb\t0\n" in text and "\ta\t-99\n" in text  # never seen; seen, but before nothing else
+    read = NGramLM.read_arpa(tmp_path / "model.arpa")
+    assert [read.score(line).log_prob for line in ("b", "a b")] == [-math.inf] * 2
+    assert read.predict("b", k=1)[0].probability == pytest.approx(0.6)  # three of five words are a
 
 
 @settings(deadline=None)

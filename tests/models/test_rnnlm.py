@@ -304,6 +304,7 @@ def check_gradients(model: RNNLM, workspace: Workspace, T: int, B: int, sample: 
 def test_penalties_are_learned_from_but_are_no_loss(
     workspace: Workspace, activation: float, temporal: float, rate: float, share: float
 ) -> None:
+    workspace.training = True
     options = {"cell": "lstm", "embedding_dim": 3, "hidden_size": 4, "dropout": 0.0, "output_dropout": rate}
     model = make_rnnlm(**options, activation_penalty=activation, temporal_penalty=temporal)
     plain, chunk = make_rnnlm(**options), replace(chunk_of(5, 2), share=share)

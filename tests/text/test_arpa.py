@@ -91,6 +91,7 @@ def test_lines_are_known(path: Path) -> None:
         lambda text: text.replace("\t", " "),
         lambda text: re.sub(r"[ \t]", " \t ", text.replace("ngram ", "ngram")),
         lambda text: text.replace("\t0\n", "\n"),
+        lambda text: text.replace("grams:\n", "grams:\n\n").replace("\t0\n", "\t0\n \n\n"),
         lambda text: text.replace("<unk>", "<UNK>"),
         lambda text: text.replace("0\t<s>", "-99\t<s>"),
         lambda text: text.replace("0\t<s>", "1.5\t<s>"),
@@ -103,6 +104,26 @@ def test_lines_are_known(path: Path) -> None:
 def test_what_other_programs_write(path: Path, change: Callable[[str], str]) -> None:
     assert change(ARPA) != ARPA
     assert read(change(ARPA), path) == read(ARPA, path)
+
+
+@pytest.mark.parametrize("zero", ["-99", "-99.0", "-100", "-1e30", "-inf", "-INF", "-Inf"])
+def test_zeros(path: Path, zero: str) -> None:
+    """What is not above -99 stands for the logarithm of zero; of <s> it says nothing."""
+    text = ARPA.replace("-2\t<unk>\t0", f"{zero}\t<unk>\t{zero}").replace("0\t<s>", f"{zero}\t<s>")
+    text = text.replace("-0.25\t<s> the\t-0.5", f"{zero}\t<s> the\t{zero}")
+    _, (words, pairs, _) = read(text, path)
+    assert words[0,] == pairs[4, 2] == (-math.inf, -math.inf)
+    assert words[4,] == (-99, -0.5)
+    above = read(ARPA.replace("-2\t<unk>", "-98.5\t<unk>"), path)[1][0]
+    assert above[0,] == (-98.5, 0)
+
+
+@pytest.mark.parametrize("number", ["inf", "+inf", "--inf", "-infinity", "-inf.0", "-in", "nan", "-i", "-1e999"])
+def test_what_is_no_number(path: Path, number: str) -> None:
+    for old, new in (("-2\t<unk>", f"{number}\t<unk>"), ("-0.25\t<s> the", f"{number}\t<s> the")):
+        assert old in ARPA
+        with pytest.raises(DataError, match="expected a number, a logarithm to base 10, got"):
+            read(ARPA.replace(old, new), path)
 
 
 def test_compressed_files(tmp_path: Path) -> None:
@@ -143,11 +164,11 @@ def test_the_tokenizer_is_the_callers(path: Path, tokenizer: str) -> None:
         ("\\1-grams:", "\\2-grams:", 6, r"expected \\1-grams:, got '\\\\2-grams:'"),
         ("\\2-grams:", "\\3-grams:", 13, r"expected \\2-grams:, got"),
         ("\\2-grams:", "-1 the end", 13, r"expected \\2-grams:, got '-1 the end'"),
-        ("ngram 1=5", "ngram 1=6", 12, "expected 6 1-grams, .* before so many there is ''"),
+        ("ngram 1=5", "ngram 1=6", 13, r"expected 6 1-grams, .* before so many there is '\\\\2-grams:'"),
         ("ngram 1=5", "ngram 1=4", 11, r"expected \\2-grams:, got '-0.75\\tcat\\t-0.125'"),
-        ("ngram 2=3", "ngram 2=4", 17, "expected 4 2-grams, .* before so many there is ''"),
+        ("ngram 2=3", "ngram 2=4", 18, r"expected 4 2-grams, .* before so many there is '\\\\3-grams:'"),
         ("ngram 2=3", "ngram 2=2", 16, r"expected \\3-grams:, got '-1.5\\tcat </s>\\t0'"),
-        ("ngram 3=1", "ngram 3=2", 20, "expected 2 3-grams"),
+        ("ngram 3=1", "ngram 3=2", 21, "expected 2 3-grams"),
         ("ngram 3=1", "ngram 3=0", 14, "a back-off weight at the highest order, 2"),
         ("-2\t<unk>", "two\t<unk>", 7, "expected a number, a logarithm to base 10, got 'two'"),
         ("-2\t<unk>", "nan\t<unk>", 7, "expected a number, .* got 'nan'"),

@@ -1,7 +1,7 @@
 """The lines of ARPA files: a log-probability, the words of an n-gram, and perhaps a back-off weight."""
 
 from cpython.mem cimport PyMem_Free
-from libc.math cimport isfinite, pow
+from libc.math cimport INFINITY, isfinite, pow
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, strlen
 
@@ -36,12 +36,22 @@ cdef inline bint ends_line(const uint8_t *at) noexcept nogil:
     return at[0] == c"\n" or (at[0] == c"\r" and at[1] == c"\n")
 
 
+cdef inline const uint8_t *parse_infinity(const uint8_t *at, float *number) noexcept nogil:
+    """Read "-inf", the logarithm of zero, in front of a blank; NULL if it does not stand there."""
+    if (at[0] == c"-" and at[1] | 32 == c"i" and at[2] | 32 == c"n" and at[3] | 32 == c"f"
+            and (is_space(at[4]) or ends_line(at + 4))):
+        number[0] = -INFINITY
+        return at + 4
+    return NULL
+
+
 cdef const uint8_t *parse_number(const uint8_t *at, float *number) noexcept nogil:
-    """Read a decimal number, in front of a blank; NULL if there is none, or none that is finite."""
+    """Read a decimal number, in front of a blank, or "-inf"; NULL if there is none, or none that a float can hold."""
     cdef bint negative = at[0] == c"-", negative_exponent
     cdef uint64_t digits = 0
     cdef int num_digits = 0, num_seen = 0, exponent = 0, written = 0
     cdef bint behind_point = False
+    cdef const uint8_t *begin = at
     if at[0] == c"-" or at[0] == c"+":
         at += 1
     while is_digit(at[0]) or (at[0] == c"." and not behind_point):
@@ -57,7 +67,7 @@ cdef const uint8_t *parse_number(const uint8_t *at, float *number) noexcept nogi
                 exponent += not behind_point
         at += 1
     if num_seen == 0:
-        return NULL
+        return parse_infinity(begin, number)
     if at[0] == c"e" or at[0] == c"E":
         at += 1
         negative_exponent = at[0] == c"-"
