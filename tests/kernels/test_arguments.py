@@ -228,7 +228,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             | {"dhidden": real(N, H)}
             | saved
             | output
-            | {"scratch": real(P, H, W), "factor": 0.3, "block": block},
+            | {"scratch": real(P, H, W), "penalty": 0.1, "factor": 0.3, "block": block},
             {"overwritten": "log_probs log_norms dhidden exps shifts", "scratch": "scratch"},
         ),
         "softmax_backward_weight": (

@@ -32,9 +32,12 @@ class OutputLayer(Layer, ABC):
     ----------
     self_normalised : bool
         Whether the scores before normalisation are meant to be log-probabilities, nearly: `target_scores` gives them.
+    estimates : bool
+        Whether the loss in training is an estimate, from samples.
     """
 
     self_normalised: bool = False
+    estimates: bool = False
 
     def __init__(
         self, name: str, parameters: Sequence[Parameter], *, vocab_size: int, options: dict[str, Any] | None = None

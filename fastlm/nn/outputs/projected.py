@@ -24,7 +24,7 @@ class Projected(OutputLayer):
     def __init__(self, layer: OutputLayer, hidden_size: int, width: int, source: ParameterSource) -> None:
         self.layer = layer
         self.projection = Linear(f"{layer.name}.projection", hidden_size, width, source)
-        self.self_normalised = layer.self_normalised
+        self.self_normalised, self.estimates = layer.self_normalised, layer.estimates
         parameters = [*self.projection.parameters, *layer.parameters]
         super().__init__(layer.name, parameters, vocab_size=layer.vocab_size, options=layer.options)
 
