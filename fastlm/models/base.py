@@ -193,11 +193,16 @@ class LanguageModel(ABC):
         """
         check_vocabulary(corpus, self.vocabulary)
         log_probs = np.empty(corpus.num_tokens)
-        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+        for positions, values in self._token_blocks(corpus, num_streams=num_streams, workers=workers):
             log_probs[positions] = values
             if progress is not None:
                 progress(len(positions))
         return log_probs
+
+    def _token_blocks(
+        self, corpus: Corpus, *, num_streams: int, workers: Workers | None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        return self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers)
 
     @abstractmethod
     def log_prob_blocks(
@@ -207,6 +212,10 @@ class LanguageModel(ABC):
 
         So memory does not grow with the corpus.
         """
+
+    def exact(self) -> Self:
+        """Return the model whose every log-probability is exactly normalised: itself, but for a `FrozenNNLM`."""
+        return self
 
     @property
     def self_normalised(self) -> bool:

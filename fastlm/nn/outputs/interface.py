@@ -90,5 +90,9 @@ class OutputLayer(Layer, ABC):
         """Logarithm of each target's probability (N,) before normalisation, at a cost that V is no part of."""
         raise TypeError(f"{type(self).__name__} has no scores that are near probabilities without normalisation")
 
+    def score_table(self) -> tuple[FloatArray, FloatArray]:
+        """Table (V, H) and bias (V,) whose product with the hidden layer the scores are."""
+        raise TypeError(f"{type(self).__name__} has no table that a score is a product with")
+
     def _check(self, targets: IntArray) -> None:
         check_ids("targets", targets, -1, self.vocab_size)

@@ -53,3 +53,8 @@ class Projected(OutputLayer):
     def target_scores(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
         """Logit of each target (N,); see `OutputLayer.target_scores`."""
         return self.layer.target_scores(self.projection.forward(hidden, workspace), targets, workspace)
+
+    def score_table(self) -> tuple[FloatArray, FloatArray]:
+        """W W_p and W b_p + b of the layer's W and b."""
+        weight, bias = (array.astype(np.float64) for array in self.layer.score_table())
+        return weight @ self.projection.weight.value, weight @ self.projection.bias.value + bias

@@ -179,6 +179,10 @@ class Softmax(OutputLayer):
         workspace.workers.share(tokens, len(hidden), rows_worth_a_thread(hidden.shape[1]))
         return scores
 
+    def score_table(self) -> tuple[FloatArray, FloatArray]:
+        """W (V, H) and b (V,)."""
+        return self._rows, self.bias.value
+
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
         output = np.empty((len(hidden), self.vocab_size), hidden.dtype)
