@@ -260,6 +260,12 @@ class LanguageModel(ABC):
         """Log-probability of a line of text, in total and word by word; see `fastlm.inference.tokens.score`."""
         return tokens.score(self, text)
 
+    def text_log_probs(
+        self, source: TextSource, *, errors: str = "strict", threads: int | None = 1
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield the log-probabilities of a text's tokens; see `fastlm.inference.tokens.text_log_probs`."""
+        return tokens.text_log_probs(self, source, errors=errors, threads=threads)
+
     def measure_tokens(
         self,
         source: TextSource,

@@ -64,18 +64,15 @@ def _hindrance(model: LanguageModel) -> str:
     """Say why a model cannot be frozen; nothing if it can."""
     if not isinstance(model, NNLM):
         return f"it is of the kind {model.architecture!r}"
-    config = model.config
-    if config["num_layers"] > 1:
-        return f"it has {config['num_layers']} layers"
-    if config["num_averages"]:
-        return f"it sees {config['num_averages']} averages of the words before its window"
-    if config["direct"]:
-        return "it has direct connections from the word vectors to the output"
-    if config["output"] in ("class", "adaptive"):
-        return f"its output is {config['output']!r}, where a word's score takes several tables"
-    if not model.self_normalised:
-        return "its scores are no probabilities before they are normalised"
-    return ""
+    config, output = model.config, model.config["output"]
+    hindrances = {
+        f"it has {config['num_layers']} layers": config["num_layers"] > 1,
+        f"it sees {config['num_averages']} averages of the words before its window": config["num_averages"] > 0,
+        "it has direct connections from the word vectors to the output": config["direct"],
+        f"its output is {output!r}, where a word's score takes several tables": output in ("class", "adaptive"),
+        "its scores are no probabilities before they are normalised": not model.self_normalised,
+    }
+    return next((reason for reason, holds in hindrances.items() if holds), "")
 
 
 def _rounded(table: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:

@@ -165,7 +165,7 @@ class FrozenNNLM(LanguageModel):
         return model
 
     def measure(self, corpus: Corpus, *, threads: int | None = None, progress: bool = False) -> Report:
-        """Measure the model on held-out text, and keep perplexity and |log Z| with it, in `info["held_out"]`.
+        """Measure the model on held-out text, and keep perplexity and |log Z| with it, in `info`.
 
         Returns
         -------
@@ -174,7 +174,7 @@ class FrozenNNLM(LanguageModel):
         """
         report = self.evaluate(corpus, threads=threads, progress=progress)
         names = ("perplexity", "log_norm_mean", "log_norm_99", "num_tokens")
-        self.info["held_out"] = {name: getattr(report, name) for name in names}
+        self.info |= {f"held_out_{name}": getattr(report, name) for name in names}
         return report
 
     @property
@@ -317,12 +317,12 @@ class FrozenNNLM(LanguageModel):
         return self._output.target_log_probs(self._hidden(windows), targets, workspace)
 
     @cached_property
-    def _tables(self) -> tuple[NDArray[Any], ...]:
+    def _tables(self) -> tuple[Any, Any, Any, Any, Any, Any]:
         """The arrays in the order in which the kernels take them."""
         arrays = {"hidden.scales": np.empty((0, 0), np.float32), "output.scales": np.empty(0, np.float32)}
         arrays |= self._arrays
-        names = ("hidden.rows", "hidden.scales", "hidden.bias", "output.weight", "output.scales", "output.bias")
-        return tuple(arrays[name] for name in names)
+        hidden = arrays["hidden.rows"], arrays["hidden.scales"], arrays["hidden.bias"]
+        return *hidden, arrays["output.weight"], arrays["output.scales"], arrays["output.bias"]
 
 
 def _windows(states: list[Window]) -> IntArray:

@@ -87,7 +87,10 @@ CALLS: dict[str, list[list[Any]]] = {
     "relu_forward": [["NH", "NH2"]],
     "sgd_update": [["VH", "NH", "rows", 1.0, 1e-3], ["VH", "VH2", "all_rows", 1.0, 1e-3]],
     "softmax_backward_weight": [
-        ["VH", "V", "squares", "PVW", "PKW", "PW", "NH", "ids", "scaled", "scales", "lanes", 0.0, 0.01, BLOCK, 0, K, False],
+        [
+            *("VH", "V", "squares", "PVW", "PKW", "PW", "NH", "ids"),
+            *("scaled", "scales", "lanes", 0.0, 0.01, BLOCK, 0, K, False),
+        ],
     ],
     "softmax_forward": [["N", "PW", "PHW", "VH", "V", "ids", "blockW", "PW2"]],
     "softmax_forward_backward": [

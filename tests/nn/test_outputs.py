@@ -359,9 +359,13 @@ def test_targets_out_of_range(make_workspace: Make, kind: str, wrong: int) -> No
             use()
 
 
-def test_scores_before_normalisation(make_workspace: Make, kind: str) -> None:
-    layer, (hidden, targets) = make(kind), tokens(9)
-    assert layer.self_normalised == (kind in SAMPLED)
+@pytest.mark.parametrize("options", [{}, {"self_normalising": 0.3}])
+def test_scores_before_normalisation(make_workspace: Make, kind: str, options: dict[str, float]) -> None:
+    if options and kind != "softmax":
+        pytest.skip("others have no such option, or have it anyway")
+    layer, (hidden, targets) = make(kind, **options), tokens(9)
+    assert layer.self_normalised == (kind in SAMPLED or bool(options))
+    assert layer.estimates == (kind in SAMPLED)
     if not layer.self_normalised:
         with pytest.raises(TypeError, match=f"{type(layer).__name__} has no scores"):
             layer.target_scores(hidden, targets, make_workspace())
