@@ -1,9 +1,9 @@
-"""Measure models in other people's software: n-best lists rescored, and one model under many threads.
+"""Measure models in other people's software: n-best lists rescored, many threads on one model, queries of frozen ones.
 
 Parts: rescore (100-best lists with shared prefixes against hypothesis by hypothesis), threads (8 threads that hammer
-one model through its states, against what one gets). Sentences and vocabulary are those of the Penn Treebank in the
-folder that --data names. Models are given by --model; without, some are made as large as those of bench quality, with
-parameters drawn at random, and a 5-gram model of the training text.
+one model through its states, against what one gets); and if it is named, frozen (queries a second of models that are frozen). Sentences
+and vocabulary are those of the Penn Treebank in the folder that --data names. Models are given by --model; without, some
+are made as large as those of bench quality, with parameters drawn at random, and a 5-gram model of the training text.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from frozen import measure_frozen
 from lists import RULES
 from machine import print_row, spread
 
@@ -25,22 +26,25 @@ Scorer = Callable[[fastlm.LanguageModel, Sequence[str]], np.ndarray]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which (default: all): {', '.join(PARTS)}")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"which (default: {' '.join(PARTS)}): {', '.join(PARTS)}, frozen"
+    )
     parser.add_argument("--model", type=Path, action="append", help="a model file of the Penn Treebank's words")
     parser.add_argument("--sentences", type=int, default=20, help="how many lists of each kind (20)")
 
 
 def run(options: argparse.Namespace) -> int:
-    unknown = set(options.parts) - set(PARTS)
+    parts = PARTS | {"frozen": lambda models, _: measure_frozen(models, options.data)}
+    unknown = set(options.parts) - set(parts)
     if unknown:
-        raise SystemExit(f"python bench use: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        raise SystemExit(f"python bench use: no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     lines = (options.data / "ptb.valid.txt").read_text(encoding="utf-8").splitlines()
     sentences = [line.split() for line in lines if len(line.split()) >= FEWEST_WORDS]
     chosen = [sentences[i] for i in np.random.default_rng(1).permutation(len(sentences))[: options.sentences]]
     models = dict(models_of(options))
     for number, name in enumerate(options.parts or PARTS):
         print("\n" * (number > 0) + f"## {name}\n", flush=True)
-        PARTS[name](models, chosen)
+        parts[name](models, chosen)
     return 0
 
 

@@ -107,12 +107,12 @@ def test_states_give_scores_and_the_exact_model_log_probs(model: NNLM) -> None:
             state = state.advance(id)
         near([state.log_prob(id) for state, id in zip(states, ids.tolist(), strict=True)], expected)
         near(one.log_prob(states, ids), expected)
-        log_probs, after = one.score_ids(one.start(), ids)
-        near(log_probs, expected)
+        whole, after = one.score_ids(one.start(), ids)
+        near(whole, expected)
         assert after == state
         first, between = one.score_ids(one.start(), ids[:7])
         rest, after = one.score_ids(between, ids[7:])
-        assert np.concatenate([first, rest]).tobytes() == log_probs.tobytes()
+        assert np.concatenate([first, rest]).tobytes() == whole.tobytes()
         assert after == state
 
 
@@ -261,7 +261,7 @@ def test_ids_out_of_range_are_refused() -> None:
     [
         (lambda: make(num_layers=2), "it has 2 layers"),
         (lambda: make(num_averages=1, context="continuous"), "it sees 1 averages"),
-        (lambda: make(direct=True), "direct connections"),
+        (lambda: make(direct=True), "it has direct connections"),
         (lambda: make(output="class", num_classes=3), "its output is 'class'"),
         (lambda: make(output="adaptive", cutoffs=[4]), "its output is 'adaptive'"),
         (lambda: make(self_normalising=0.0), "its scores are no probabilities before they are normalised"),
