@@ -1,9 +1,10 @@
 """Measure models in other people's software: n-best lists rescored, many threads on one model, queries of frozen ones.
 
 Parts: rescore (100-best lists with shared prefixes against hypothesis by hypothesis), threads (8 threads that hammer
-one model through its states, against what one gets); and if it is named, frozen (queries a second of models that are frozen). Sentences
-and vocabulary are those of the Penn Treebank in the folder that --data names. Models are given by --model; without, some
-are made as large as those of bench quality, with parameters drawn at random, and a 5-gram model of the training text.
+one model through its states, against what one gets); and if it is named, frozen (queries a second of models that are
+frozen). Sentences and vocabulary are those of the Penn Treebank in the folder that --data names. Models are given by
+--model; without, some are made as large as those of bench quality, with parameters drawn at random, and a 5-gram model
+of the training text.
 """
 
 import argparse
@@ -26,9 +27,8 @@ Scorer = Callable[[fastlm.LanguageModel, Sequence[str]], np.ndarray]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"which (default: {' '.join(PARTS)}): {', '.join(PARTS)}, frozen"
-    )
+    usual = ", ".join(PARTS)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which: {usual} (these, if none is named), frozen")
     parser.add_argument("--model", type=Path, action="append", help="a model file of the Penn Treebank's words")
     parser.add_argument("--sentences", type=int, default=20, help="how many lists of each kind (20)")
 

@@ -80,9 +80,8 @@ def test_evaluate_is_exact_unless_it_is_told_otherwise(run):
     assert exact["normalised"]
     assert not scores["normalised"]
     assert scores["perplexity"] != exact["perplexity"]
-    words = [
-        run("evaluate", name, "valid.txt", "--per-word").splitlines() for name in ("frozen.fastlm", "model.fastlm")
-    ]
+    names = ("frozen.fastlm", "model.fastlm")
+    words = [run("evaluate", name, "valid.txt", "--per-word").splitlines() for name in names]
     for one, other in zip(*words, strict=True):
         assert float(one.split("\t")[2]) == pytest.approx(float(other.split("\t")[2]), abs=1e-4)
 
