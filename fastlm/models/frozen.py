@@ -229,14 +229,14 @@ class FrozenNNLM(LanguageModel):
         return row
 
     def _log_probs_all(self, states: list[Window]) -> FloatArray:
-        return self._output.log_probs(self._hidden(_windows(states)))
+        return self._output.log_probs(self._hidden(self._windows(states)))
 
     def _log_prob_one(self, state: Window, id: int) -> float:
         return float(self._log_prob_all([state], np.array([id], np.int32))[0])
 
     def _log_prob_all(self, states: list[Window], ids: IntArray) -> NDArray[np.float64]:
         answer = self._exact_log_probs if self._normalises else self._scores
-        return answer(_windows(states), ids, Workers(1)).astype(np.float64)
+        return answer(self._windows(states), ids, Workers(1)).astype(np.float64)
 
     def score_ids(
         self, state: Window, ids: NDArray[np.integer[Any]], *, workers: Workers | None = None
@@ -296,6 +296,13 @@ class FrozenNNLM(LanguageModel):
             ngram_windows(windows, ids, positions, vocabulary.start_id, vocabulary.end_id, sentence)
             yield positions, windows, targets
 
+    def _windows(self, states: list[Window]) -> IntArray:
+        windows = np.array([state.ids for state in states], np.int32)
+        if windows.shape != (len(states), self.context_length):
+            raise ValueError(f"the states are of another model, expected windows of {self.context_length} words")
+        check_ids("ids of the states", windows, 0, self.vocabulary.start_id + 1)  # a pickled state comes from anywhere
+        return windows
+
     def _hidden(self, windows: IntArray) -> FloatArray:
         hidden = np.empty((len(windows), self.config["hidden_size"]), np.float32)
         frozen_hidden(hidden, windows, *self._tables[:3], self._activation)
@@ -323,10 +330,6 @@ class FrozenNNLM(LanguageModel):
         arrays |= self._arrays
         hidden = arrays["hidden.rows"], arrays["hidden.scales"], arrays["hidden.bias"]
         return *hidden, arrays["output.weight"], arrays["output.scales"], arrays["output.bias"]
-
-
-def _windows(states: list[Window]) -> IntArray:
-    return np.array([state.ids for state in states], np.int32)
 
 
 def _as_float(table: NDArray[Any], scales: FloatArray | None) -> FloatArray:

@@ -253,6 +253,24 @@ def test_ids_out_of_range_are_refused() -> None:
             frozen.score_ids(frozen.start(), np.array(ids))
 
 
+def test_a_pickled_state_of_another_model_is_refused() -> None:
+    frozen = FrozenNNLM.of(make())
+    words = Vocabulary([*WORDS, *"abcdef"], np.arange(20, 5, -1))
+    other = NNLM(words, context_size=5, embedding_dim=3, hidden_size=4).start().advance("f")
+    with pytest.raises(ValueError, match="ids of the states"):
+        frozen.log_prob(pickle.loads(pickle.dumps(other)), "the")
+    narrow = NNLM(VOCABULARY, context_size=2, embedding_dim=3, hidden_size=4).start()
+    with pytest.raises(ValueError, match="of another model, expected windows of 5 words"):
+        frozen.log_probs(pickle.loads(pickle.dumps(narrow)))
+
+
+def test_what_adapts_takes_the_exact_model() -> None:
+    model = make(context="continuous")
+    adapted = Adapted(FrozenNNLM.of(model), cache_size=9)
+    near(adapted.model.token_log_probs(CORPUS), model.token_log_probs(CORPUS))
+    near(np.exp(adapted.start().log_probs()).sum(), 1)
+
+
 # What can be frozen
 
 
