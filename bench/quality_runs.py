@@ -21,7 +21,13 @@ class Table(NamedTuple):
     runs: tuple[Run, ...]
 
 
-BUDGET = "--time-limit 20m --epochs 1000 --patience 1000"  # the rate falls over the 20 minutes
+# 20 minutes of a machine whose two cores reach 160 GFLOP/s are 15 of one that reaches 215; the rate falls over them.
+BUDGET = "--time-limit 15m --epochs 1000 --patience 1000"
+SMALL_ELMAN = (
+    "rnnlm --recipe elman --num-layers 1 --embedding-dim 256 --hidden-size 256 --embedding-dropout 0.2 "
+    "--output-dropout 0.4 --recurrent-dropout 0 --learning-rate 0.003 --epochs 6"
+)
+ELMAN_129 = Run("elman-129", SMALL_ELMAN, 129, 15)  # the level of the published RNNLM, as soon as can be
 ELMAN = f"rnnlm --recipe elman {BUDGET}"
 LSTM = f"rnnlm --recipe lstm {BUDGET}"
 KOREAN = "rnnlm --recipe subword --time-limit 60m"
@@ -31,13 +37,7 @@ TABLES = {
     "recipes": Table(
         "ptb",
         (
-            Run(
-                "elman-129",  # the level of the published RNNLM, as soon as can be
-                "rnnlm --recipe elman --num-layers 1 --embedding-dim 256 --hidden-size 256 --embedding-dropout 0.2 "
-                "--output-dropout 0.4 --recurrent-dropout 0 --learning-rate 0.003 --time-limit 6m --patience 1000",
-                129,
-                15,
-            ),
+            ELMAN_129,
             Run("nnlm-classic", "nnlm --recipe nnlm-classic", 142, 30),
             Run("nnlm", "nnlm --recipe nnlm", 112, 90),
             Run("elman", "rnnlm --recipe elman", 118, 60),
@@ -55,10 +55,7 @@ TABLES = {
             Run("elman-20m-one-layer", f"{ELMAN} --num-layers 1"),
             Run("elman-20m-not-residual", f"{ELMAN} --no-residual"),
             Run("elman-20m-gru", f"{ELMAN} --cell gru"),
-            Run("elman-20m-no-word-dropout", f"{ELMAN} --word-dropout 0"),
-            Run("elman-20m-no-recurrent-dropout", f"{ELMAN} --recurrent-dropout 0"),
             Run("elman-20m-no-dropout", f"{ELMAN} --dropout 0 --word-dropout 0 --recurrent-dropout 0"),
-            Run("elman-20m-no-weight-decay", f"{ELMAN} --weight-decay 0"),
             Run("elman-20m-constant-rate", f"{ELMAN} --schedule constant"),
             Run("elman-20m-sgd", f"{ELMAN} --optimizer sgd --learning-rate 2"),
             Run("elman-20m-adaptive-output", f"{ELMAN} --output adaptive"),
@@ -71,13 +68,9 @@ TABLES = {
             Run("lstm-20m-not-tied", f"{LSTM} --no-tied"),
             Run("lstm-20m-one-layer", f"{LSTM} --num-layers 1"),
             Run("lstm-20m-residual", f"{LSTM} --residual"),
-            Run("lstm-20m-gru", f"{LSTM} --cell gru"),
-            Run("lstm-20m-elman", f"{LSTM} --cell elman"),
-            Run("lstm-20m-no-word-dropout", f"{LSTM} --word-dropout 0"),
             Run("lstm-20m-no-recurrent-dropout", f"{LSTM} --recurrent-dropout 0"),
             Run("lstm-20m-no-dropout", f"{LSTM} --dropout 0 --word-dropout 0 --recurrent-dropout 0"),
             Run("lstm-20m-no-penalties", f"{LSTM} --activation-penalty 0 --temporal-penalty 0"),
-            Run("lstm-20m-chunks-of-one-length", f"{LSTM} --no-random-bptt-len"),
             Run("lstm-20m-no-weight-decay", f"{LSTM} --weight-decay 0"),
             Run("lstm-20m-constant-rate", f"{LSTM} --schedule constant"),
             Run("lstm-20m-asgd", f"{LSTM} --optimizer asgd --learning-rate 15 --schedule constant"),
@@ -85,7 +78,7 @@ TABLES = {
         ),
     ),
     "seeds": Table(
-        "ptb", tuple(Run(f"elman-seed-{seed}", f"rnnlm --recipe elman --seed {seed}") for seed in (1, 2, 3))
+        "ptb", (ELMAN_129, *(Run(f"elman-129-seed-{seed}", f"{SMALL_ELMAN} --seed {seed}") for seed in (2, 3)))
     ),
     "korean": Table(
         "nsmc",

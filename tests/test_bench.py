@@ -64,8 +64,8 @@ sys.path.insert(0, sys.argv[1])
 from quality import shown
 from quality_runs import TABLES
 from fastlm.cli.main import build_parser
-names = [run.name for table in TABLES.values() for run in table.runs]
-assert len(set(names)) == len(names)
+runs = {run for table in TABLES.values() for run in table.runs}
+assert len({run.name for run in runs}) == len(runs)
 for table in TABLES.values():
     for run in table.runs:
         build_parser().parse_args(shown(run, table.corpus, "").split()[1:])
