@@ -58,6 +58,16 @@ def test_a_model_is_frozen_and_measured(run, folder, dtype):
     assert frozen.config["dtype"] == facts["dtype"] == dtype
 
 
+def test_from_training_to_queries(run, folder):
+    sizes = ["--embedding-dim", "4", "--hidden-size", "4", "--epochs", "1", "--threads", "1", "--quiet"]
+    run("train", "nnlm", "valid.txt", "-o", "trained.fastlm", "--self-normalising", "0.25", *sizes)
+    assert fastlm.load(folder / "trained.fastlm").config["self_normalising"] == 0.25
+    run("freeze", "trained.fastlm", "-o", "new.fastlm", "--quiet")
+    frozen = fastlm.load(folder / "new.fastlm")
+    assert frozen.info["frozen_from"]["self_normalising"] == 0.25
+    assert frozen.info["training"]["epochs"] == 1
+
+
 def test_info_shows_what_was_measured(run):
     shown = run("freeze", "model.fastlm", "-o", "new.fastlm", "--valid", "valid.txt")
     assert "perplexity before" in shown

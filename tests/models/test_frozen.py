@@ -31,6 +31,7 @@ TEXT = [
 ] * 4
 CORPUS = Corpus.encode(TEXT, VOCABULARY)
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS: dict[str, dict[str, Any]] = {
     "tanh": {},
     "relu": {"activation": "relu"},
@@ -402,3 +403,42 @@ def test_a_workspace_of_the_trained_model_is_left_alone() -> None:
     assert model.output.score_table()[0].shape == (V, 20)
     with pytest.raises(TypeError, match="has no table"):
         make(output="class", num_classes=3).output.score_table()
+
+
+# The golden files
+
+
+def make_golden_file_of_version_1(path: Path, dtype: str) -> None:
+    """Write a golden file; this was done once, and is not done again."""
+    config = {"context_size": 2, "hidden_size": 3, "activation": "relu", "context": "continuous", "dtype": dtype}
+    table = np.dtype(dtype)
+    arrays: dict[str, np.ndarray] = {
+        "hidden.rows": (np.arange(30).reshape(5, 2, 3) - 9).astype(table),
+        "hidden.bias": np.array([0.5, -1, 2], np.float32),
+        "output.weight": (np.arange(12).reshape(4, 3) % 5 - 2).astype(table),
+        "output.bias": np.array([-2, -1.5, -1, 0], np.float32),
+    }
+    if dtype == "int8":
+        arrays["hidden.scales"] = (1 + np.arange(10).reshape(5, 2)).astype(np.float32) / 64
+        arrays["output.scales"] = np.array([0.25, 0.5, 0.125, 0.25], np.float32)
+    model = FrozenNNLM(Vocabulary(["the", "cat"], [1, 4, 3, 2]), arrays, **config)
+    model.info = {"held_out_perplexity": 2.5}
+    model.save(path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("verify", [True, False])
+def test_golden_files_of_version_1(tmp_path: Path, dtype: str, verify: bool) -> None:
+    golden = GOLDEN / f"frozen-{dtype}-version-1.safetensors"
+    make_golden_file_of_version_1(tmp_path / "m.fastlm", dtype)
+    assert golden.read_bytes() == (tmp_path / "m.fastlm").read_bytes()
+    model = fastlm.load(golden, verify=verify)
+    arrays = model.parameters
+    rows = arrays["hidden.rows"] * (arrays["hidden.scales"][..., None] if dtype == "int8" else 1.0)
+    output = arrays["output.weight"] * (arrays["output.scales"][..., None] if dtype == "int8" else 1.0)
+    hidden = np.maximum(arrays["hidden.bias"] + rows[3, 0] + rows[2, 1], 0)
+    scores = hidden @ output.T + arrays["output.bias"]
+    state = model.start().advance("cat").advance("the")
+    near([state.log_prob(id) for id in range(4)], scores)
+    near(state.log_probs(), scores - np.log(np.exp(scores).sum()))
+    assert model.info == {"held_out_perplexity": 2.5}
