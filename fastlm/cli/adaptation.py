@@ -1,4 +1,4 @@
-"""How the verbs that read a text are told to adapt to it; and the verb `adapt`, which finds out how best."""
+"""How the verbs that read a text are told to adapt to it, or to normalise a frozen model's scores."""
 
 import argparse
 from collections.abc import Sequence
