@@ -52,8 +52,8 @@ def measure_frozen(models: Mapping[str, fastlm.LanguageModel], folder: Path) -> 
 
 def freeze(model: fastlm.LanguageModel, dtype: str, valid: Path, path: Path) -> list[str]:
     """Freeze a model to a file; return what is told of it."""
-    frozen = fastlm.FrozenNNLM.of(model, dtype=dtype)
     corpus = fastlm.Corpus.encode(valid, model.vocabulary)
+    frozen = fastlm.FrozenNNLM.of(model, dtype=dtype).centred(corpus, threads=1)
     report = frozen.measure(corpus, threads=1)
     frozen.save(path)
     return [

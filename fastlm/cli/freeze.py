@@ -11,6 +11,7 @@ from fastlm.cli.output import print_json, print_table, teller
 
 if TYPE_CHECKING:
     from fastlm.models import FrozenNNLM, LanguageModel
+    from fastlm.text.corpus import Corpus
 
 __all__ = ["add_parser"]
 
@@ -38,8 +39,8 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--valid",
         metavar="FILE",
-        help="held-out text, to measure what freezing costs, and how far from normalised the scores are: that is kept "
-        "in the file",
+        help="held-out text, on which the logarithm of the scores' sum is brought to 0 in the mean, and to measure how "
+        "far from 0 it is for a token, which is kept in the file, and what freezing costs",
     )
     parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no messages")
@@ -56,7 +57,11 @@ def freeze(options: argparse.Namespace) -> None:
     check_writable(options.output)
     model = fastlm.load(options.model)
     frozen = fastlm.FrozenNNLM.of(model, dtype=options.dtype)
-    figures = {} if options.valid is None else _measured(model, frozen, options)
+    figures = {}
+    if options.valid is not None:
+        text = read_text(options.valid, model.vocabulary, options.errors)
+        frozen = frozen.centred(text, threads=options.threads)
+        figures = _measured(model, frozen, text, options)
     frozen.save(options.output)
     teller(quiet=options.quiet)(f"the frozen model is in {options.output}")
     facts = {
@@ -71,9 +76,10 @@ def freeze(options: argparse.Namespace) -> None:
         print_table([(name.replace("_", " "), _cell(value)) for name, value in facts.items()])
 
 
-def _measured(model: "LanguageModel", frozen: "FrozenNNLM", options: argparse.Namespace) -> dict[str, float | None]:
+def _measured(
+    model: "LanguageModel", frozen: "FrozenNNLM", text: "Corpus", options: argparse.Namespace
+) -> dict[str, float | None]:
     """Measure both on held-out text, exactly normalised, and the frozen one as it is used."""
-    text = read_text(options.valid, model.vocabulary, options.errors)
     reading = {"threads": options.threads, "progress": not options.quiet}
     report = frozen.measure(text, **reading)
     return {

@@ -47,8 +47,8 @@ class FrozenNNLM(LanguageModel):
 
     The score is taken for the log-probability: the model was trained so that the sum of exp(score) over the vocabulary,
     Z, is near 1 (`self_normalising`), and a query does not cost more with more words. So `log_prob`, `score`,
-    `rescore` and whatever goes word by word is off by log Z, whose size is measured by `measure`. What looks at all
-    words anyway is normalised: `log_probs`, and with it `predict` and generation. So is `evaluate`, if not told
+    `rescore` and whatever goes word by word is off by log Z, which `centred` brings to 0 in the mean and whose size
+    `measure` tells. What looks at all words anyway is normalised: `log_probs`, and with it `predict` and generation. So is `evaluate`, if not told
     otherwise, and a frozen model in a mixture. `exact()` gives the model that always normalises.
 
     Made by `FrozenNNLM.of(model)` or `fastlm freeze`.
@@ -162,6 +162,19 @@ class FrozenNNLM(LanguageModel):
         """Return the same model, over the same memory, whose every log-probability is exactly normalised."""
         model = copy.copy(self)
         model._normalises = True
+        return model
+
+    def centred(self, corpus: Corpus, *, threads: int | None = None) -> Self:
+        """Return the model whose log Z is 0 in the mean over a held-out text: all scores are shifted by one number.
+
+        Exactly normalised probabilities stay what they are.
+        """
+        with Workers(threads) as workers:
+            scores, log_probs = (model.token_log_probs(corpus, workers=workers) for model in (self, self.exact()))
+        shift = float(np.mean(scores - log_probs)) if len(scores) else 0.0
+        bias = self._arrays["output.bias"] - np.float32(shift)
+        model = type(self)(self.vocabulary, self._arrays | {"output.bias": bias}, **self.config)
+        model.info = {**self.info, "centred_by": shift}
         return model
 
     def measure(self, corpus: Corpus, *, threads: int | None = None, progress: bool = False) -> Report:

@@ -272,6 +272,17 @@ def test_what_adapts_takes_the_exact_model() -> None:
     near(np.exp(adapted.start().log_probs()).sum(), 1)
 
 
+def test_log_z_is_zero_in_the_mean_of_a_centred_model(model: NNLM) -> None:
+    for dtype in ("float32", "int8"):
+        frozen = FrozenNNLM.of(model, dtype=dtype)
+        centred = frozen.centred(CORPUS, threads=1)
+        scores, log_probs = centred.token_log_probs(CORPUS), centred.exact().token_log_probs(CORPUS)
+        assert np.mean(scores - log_probs) == pytest.approx(0, abs=1e-5)
+        near(log_probs, frozen.exact().token_log_probs(CORPUS))
+        near(scores + centred.info["centred_by"], frozen.token_log_probs(CORPUS))
+        assert centred.evaluate(CORPUS, normalised=False).loss == pytest.approx(centred.evaluate(CORPUS).loss, abs=1e-5)
+
+
 # What can be frozen
 
 
