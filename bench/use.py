@@ -1,10 +1,11 @@
-"""Measure models in other people's software: n-best lists rescored, one model under many threads, tables of texts.
+"""Measure models in other people's software: n-best lists rescored, one model under many threads, texts scored.
 
 Parts: rescore (100-best lists with shared prefixes against hypothesis by hypothesis), threads (8 threads that hammer
-one model through its states, against what one gets), score (tables of all tokens against the forward part of training).
-Sentences and vocabulary are those of the Penn Treebank in the folder that --data names. Models are given by --model;
-without, some are made as large as those of bench quality, with parameters drawn at random, and a 5-gram model of the
-training text. The text of score is docs.valid.txt, its model an LSTM of the recipe's size.
+one model through its states, against what one gets), score (tables of all tokens against the forward part of training);
+and if it is named, frozen (queries a second of models that are frozen). Sentences and vocabulary are those of the Penn
+Treebank in the folder that --data names. Models are given by --model; without, some are made as large as those of bench
+quality, with parameters drawn at random, and a 5-gram model of the training text. The text of score is docs.valid.txt,
+its model an LSTM of the recipe's size.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from frozen import measure_frozen
 from lists import RULES
 from machine import print_row, spread
 from scoring import TOKENS, print_scoring
@@ -27,7 +29,8 @@ Scorer = Callable[[fastlm.LanguageModel, Sequence[str]], np.ndarray]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which (default: all): {', '.join(PARTS)}")
+    usual = ", ".join(USUAL)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which: {usual} (these, if none is named), frozen")
     parser.add_argument("--model", type=Path, action="append", help="a model file of the Penn Treebank's words")
     parser.add_argument("--sentences", type=int, default=20, help="how many lists of each kind (20)")
     parser.add_argument("--tokens", type=int, default=TOKENS, help=f"of the text of score ({TOKENS})")
@@ -38,14 +41,9 @@ def run(options: argparse.Namespace) -> int:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         raise SystemExit(f"python bench use: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    models: dict[str, fastlm.LanguageModel] = {}
-    for number, name in enumerate(options.parts or PARTS):
+    for number, name in enumerate(options.parts or USUAL):
         print("\n" * (number > 0) + f"## {name}\n", flush=True)
-        if name == "score":
-            print_scoring(options.data / "docs.valid.txt", options.tokens, options.rounds)
-            continue
-        models = models or dict(models_of(options))
-        MODEL_PARTS[name](models, sentences_of(options))
+        PARTS[name](options)
     return 0
 
 
@@ -157,6 +155,10 @@ def decode(model: fastlm.LanguageModel, sentences: Sequence[Sequence[str]]) -> l
     return found
 
 
-Part = Callable[[dict[str, fastlm.LanguageModel], Sequence[Sequence[str]]], None]
-MODEL_PARTS: dict[str, Part] = {"rescore": rescore, "threads": threads}
-PARTS = (*MODEL_PARTS, "score")  # which has a model and a text of its own
+USUAL = ("rescore", "threads", "score")
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "rescore": lambda options: rescore(dict(models_of(options)), sentences_of(options)),
+    "threads": lambda options: threads(dict(models_of(options)), sentences_of(options)),
+    "score": lambda options: print_scoring(options.data / "docs.valid.txt", options.tokens, options.rounds),
+    "frozen": lambda options: measure_frozen(dict(models_of(options)), options.data),
+}

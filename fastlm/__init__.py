@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastlm.errors import DataError, FastLMError, FileError, ModelFileError, TrainingError
-    from fastlm.models import NNLM, RNNLM, Adapted, LanguageModel, Mixture, NGramLM, gradient_sizes, load
+    from fastlm.models import NNLM, RNNLM, Adapted, FrozenNNLM, LanguageModel, Mixture, NGramLM, gradient_sizes, load
     from fastlm.text.corpus import Corpus
     from fastlm.text.tokenizer import Tokenizer
     from fastlm.text.vocabulary import Vocabulary
@@ -25,6 +25,7 @@ _HOMES = {
     "DataError": "fastlm.errors",
     "FastLMError": "fastlm.errors",
     "FileError": "fastlm.errors",
+    "FrozenNNLM": "fastlm.models",
     "LanguageModel": "fastlm.models",
     "Mixture": "fastlm.models",
     "ModelFileError": "fastlm.errors",
@@ -46,6 +47,7 @@ __all__ = [
     "DataError",
     "FastLMError",
     "FileError",
+    "FrozenNNLM",
     "LanguageModel",
     "Mixture",
     "ModelFileError",

@@ -26,7 +26,7 @@ class OutputLayer:
         )
         self.targets = rng.integers(V, size=N).astype(np.int32)
         self.targets[no_event] = -1
-        self.block, self.factor, self.dtype = block, 0.25, dtype
+        self.block, self.penalty, self.factor, self.dtype = block, 0.0, 0.25, dtype
         self.dweight, self.dbias = around(np.ones((V, H), dtype)), around(np.ones(V, dtype))
 
     @classmethod
@@ -81,7 +81,7 @@ class OutputLayer:
         self.exps, self.shifts = self.poison(P, V, W), self.poison(P, self.num_blocks, W)
         kernel(
             self.log_probs, self.log_norms, self.dhidden, self.exps, self.shifts, panels, self.weight, self.bias,
-            self.targets, self.poison(P, H, W), self.factor, self.block,
+            self.targets, self.poison(P, H, W), self.penalty, self.factor, self.block,
         )  # fmt: skip
         return self
 
@@ -100,8 +100,8 @@ class OutputLayer:
         for start, stop in [(0, self.num_blocks)] if parts is None else parts:
             kernel(
                 self.dweight, self.dbias, self.squares, self.exps, self.shifts, self.log_norms, self.hidden,
-                self.targets, rows, scales, self.poison(self.block, W // 2), self.factor, self.block, start, stop,
-                accumulate,
+                self.targets, rows, scales, self.poison(self.block, W // 2), self.penalty, self.factor, self.block,
+                start, stop, accumulate,
             )  # fmt: skip
         return self
 

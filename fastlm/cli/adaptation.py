@@ -1,4 +1,4 @@
-"""How the verbs that read a text are told to adapt to it; and the verb `adapt`, which finds out how best."""
+"""How the verbs that read a text are told to adapt to it, or to normalise a frozen model's scores."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from fastlm.cli.options import add_errors
 if TYPE_CHECKING:
     from fastlm.models import LanguageModel
 
-__all__ = ["add_reading_options", "load_models"]
+__all__ = ["add_normalise", "add_reading_options", "load_models"]
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +28,22 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_normalise(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the verbs that take a frozen model's scores as they are."""
+    parser.add_argument(
+        "--normalise",
+        action="store_true",
+        help="normalise the scores of a frozen model exactly; slower (those of all others are exact anyway)",
+    )
+
+
 def load_models(paths: Sequence[str], options: argparse.Namespace) -> "list[LanguageModel]":
     """Load model files; with --adapt, their networks adapt."""
     import fastlm
 
     models = [fastlm.load(path, verify=options.verify) for path in paths]
+    if getattr(options, "normalise", False):
+        models = [model.exact() for model in models]
     if getattr(options, "adapt", False):
         from fastlm.models.adapted import adapt_networks
 

@@ -56,7 +56,8 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--unnormalised",
         action="store_true",
-        help="take the scores of a model with output sampled or nce as they are: quick, but not quite probabilities",
+        help="take the scores of a model that learned to do without normalisation (frozen ones, output sampled or nce, "
+        "--self-normalising) as they are: quick, but not quite probabilities",
     )
     group = parser.add_argument_group("several models")
     group.add_argument(
@@ -189,7 +190,10 @@ def _print_words(models: "list[LanguageModel]", options: argparse.Namespace) -> 
     from fastlm.inference.tokens import score_lines
 
     copies = tee(_lines(options), len(models))
-    scores = [score_lines(model, copy, documents=options.documents) for model, copy in zip(models, copies, strict=True)]
+    scores = [
+        score_lines(model.exact(), copy, documents=options.documents)
+        for model, copy in zip(models, copies, strict=True)
+    ]
     for number, line_scores in enumerate(zip(*scores, strict=True), start=1):
         for tokens in zip(*(score.tokens for score in line_scores), strict=True):
             word, unknown = tokens[0].word, tokens[0].unknown

@@ -5,6 +5,7 @@ import sys
 from itertools import chain
 from typing import Any
 
+from fastlm.cli.adaptation import add_normalise, load_models
 from fastlm.cli.options import add_errors, positive_float, whole_number
 from fastlm.cli.output import print_json
 
@@ -33,17 +34,17 @@ def add_parser(verbs: Any) -> None:
         "--no-verify", dest="verify", action="store_false", help="skip the checksums: opens a large model at once"
     )
     add_errors(parser)
+    add_normalise(parser)
 
 
 def filter_lines(options: argparse.Namespace) -> None:
     """Print the lines that are kept, in their order."""
     if options.max_perplexity is None and options.min_perplexity is None:
         options.wrong_call("nothing to filter by; give --max-perplexity, or --min-perplexity")
-    import fastlm
     from fastlm.inference.tokens import line_perplexities
     from fastlm.text.source import TextReader
 
-    model = fastlm.load(options.model, verify=options.verify)
+    model = load_models([options.model], options)[0]
     lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
     least, most = options.min_perplexity or 0.0, options.max_perplexity or float("inf")
     number = num_kept = 0

@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from fastlm.cli import adapt, convert, demo, evaluate, filter, mix, plot, prepare, rescore, train, use, words
+from fastlm.cli import adapt, convert, demo, evaluate, filter, freeze, mix, plot, prepare, rescore, train, use, words
 from fastlm.cli.output import prepare_streams
 from fastlm.cli.termination import Terminated
 from fastlm.errors import FastLMError
 
 __all__ = ["build_parser", "main"]
 
-VERB_MODULES = (prepare, train, evaluate, use, rescore, filter, words, mix, adapt, convert, plot, demo)
+VERB_MODULES = (prepare, train, evaluate, use, rescore, filter, words, mix, freeze, adapt, convert, plot, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -46,7 +46,8 @@ def add_output_layer(parser: argparse.ArgumentParser) -> None:
         "--self-normalising",
         metavar="X",
         type=non_negative_float,
-        help="for sampled: how strongly the sum of the scores is held near 1 (0.1)",
+        help="for softmax and sampled: how strongly the sum of the exponentiated scores is held near 1, as fastlm "
+        "freeze needs it (softmax 0, sampled 0.1)",
     )
     group.add_argument("--num-classes", metavar="N", type=whole_number(2), help="for class (about the root of words)")
     group.add_argument(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from fastlm.cli.adaptation import add_normalise, load_models
 from fastlm.cli.options import add_errors, finite_float, whole_number
 
 if TYPE_CHECKING:
@@ -54,15 +55,15 @@ def add_parser(verbs: Any) -> None:
         "--no-verify", dest="verify", action="store_false", help="skip the checksums: opens a large model at once"
     )
     add_errors(parser)
+    add_normalise(parser)
 
 
 def rescore(options: argparse.Namespace) -> None:
     """Print the lists with the model's scores."""
-    import fastlm
     from fastlm.inference.threads import map_in_order
 
     _check(options)
-    model = fastlm.load(options.model, verify=options.verify)
+    model = load_models([options.model], options)[0]
     for lines in map_in_order(lambda nbest: _rescored(model, nbest, options), _read(options), options.threads):
         print("\n".join(lines))
 

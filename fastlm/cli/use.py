@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastlm.cli.adaptation import add_reading_options, load_models
+from fastlm.cli.adaptation import add_normalise, add_reading_options, load_models
 from fastlm.cli.corpora import described
 from fastlm.cli.options import fraction, non_negative_float, text, whole_number
 from fastlm.cli.output import print_json, print_table
@@ -68,6 +68,7 @@ def _add_score(verbs: Verbs) -> None:
     )
     parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the text; standard input if left out")
     add_reading_options(parser)
+    add_normalise(parser)
     parser.add_argument("--per-word", action="store_true", help="give the log-probability of every word")
     parser.add_argument("--unbuffered", action="store_true", help="answer each line at once; slower")
     parser.add_argument(

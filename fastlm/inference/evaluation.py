@@ -292,7 +292,8 @@ def evaluate(
     if not normalised and not model.self_normalised:
         raise ValueError(
             "the model's scores are probabilities only when they are normalised; leave out normalised=False "
-            "(--unnormalised): only models with output 'sampled' or 'nce' can do without"
+            "(--unnormalised): only models with output 'sampled' or 'nce', or trained with self_normalising, can do "
+            "without"
         )
     tally = Tally(corpus)
     blocks = model.log_prob_blocks if normalised else model.score_blocks

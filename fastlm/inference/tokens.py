@@ -16,10 +16,11 @@ from fastlm.inference.lines import BATCH_TOKENS, Line, line_batches, read_line
 from fastlm.inference.rescoring import score_sentences
 from fastlm.inference.threads import map_in_order
 from fastlm.nn.parallel import Workers
-from fastlm.text.corpus import Corpus
+from fastlm.text.corpus import Corpus, encoded_blocks
+from fastlm.text.source import TextSource
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["Score", "TokenScore", "line_perplexities", "score", "score_batches", "score_lines"]
+__all__ = ["Score", "TokenScore", "line_perplexities", "score", "score_batches", "score_lines", "text_log_probs"]
 
 NUM_STREAMS = 32  # sentences of one batch that are read side by side
 
@@ -176,6 +177,51 @@ def score_lines(
     """
     batch_tokens = whole_number("batch_tokens", batch_tokens, minimum=1)
     return _scores(model, line_batches(model.vocabulary, lines, batch_tokens), Workers(threads), documents)
+
+
+def text_log_probs(
+    model: Model, source: TextSource, *, errors: str = "strict", threads: int | None = 1
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the log-probabilities of all tokens of a text, in its order: the quickest way from text to scores.
+
+    A block of a quarter of a megabyte is read, split and turned into ids, and then scored, all of it compiled where
+    the tokenizer is "whitespace" and the model an NGramLM or a FrozenNNLM. Nothing grows with the text.
+
+    Parameters
+    ----------
+    model
+        Any language model.
+    source
+        A file, plain, .gz, .xz or .zst; "-" for standard input; or an iterable of lines.
+    errors
+        What to do with a line that is not UTF-8: "strict", "replace" or "skip".
+    threads
+        That share the scoring, which does not change the result; None takes the cores that there are.
+
+    Yields
+    ------
+    (N,) array
+        Of the next tokens, `</s>` included. In continuous context the lines are one text, as in `score_lines`.
+
+    Raises
+    ------
+    DataError
+        If a line is not valid, or holds a literal `<s>` or `</s>`; the message names the line.
+
+    Examples
+    --------
+    >>> import fastlm
+    >>> vocabulary = fastlm.Vocabulary(["the", "cat", "sat"])
+    >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
+    >>> [len(block) for block in text_log_probs(model, ["the cat sat", "the cat"])]
+    [7]
+    """
+    state = model.start()
+    with Workers(threads) as workers:
+        for ids in encoded_blocks(source, model.vocabulary, errors):
+            log_probs, state = model.score_ids(state, ids, workers=workers)
+            check_no_nan(log_probs)
+            yield log_probs
 
 
 def line_perplexities(model: Model, lines: Iterable[str], *, threads: int | None = 1) -> Iterator[tuple[str, float]]:

@@ -7,8 +7,8 @@ nothing and releases the interpreter lock; a shape that does not fit raises Valu
 
 `ngram_counts`, `ngram_estimates` and `ngram`, from which `fastlm.models.ngram` takes its parts, are no layers: their
 axes are T places of a text, M n-grams of an order and R rows of anything else, and a trie keeps the arrays that it
-looks things up in. Nor are `mixing`, where K counts models and N tokens, and `adaptation`, where M counts the words of
-a cache.
+looks things up in. Nor are `mixing`, where K counts models and N tokens, `adaptation`, where M counts the words of
+a cache, and `frozen`, where Q counts queries, N the words of a window and R those of a table.
 """
 
 from fastlm.errors import compiled_modules

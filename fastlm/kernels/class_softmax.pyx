@@ -124,11 +124,11 @@ def class_forward_backward(
             pack_transposed_rows(packed, &hidden[tokens, 0], H, H, n)
             softmax.forward_backward(
                 &log_probs[tokens], log_norms, &dhidden[tokens, 0], exps, shifts, packed, &weight[first, 0],
-                &bias[first], &targets[tokens], dpacked, factor, n, m, H, m)
+                &bias[first], &targets[tokens], dpacked, 0, factor, n, m, H, m)
             scales[0] = NAN  # no scaled rows are there to be used again
             softmax.backward_weight(
                 &dweight[row, 0], &dbias[row], &squares[g], exps, shifts, log_norms, &hidden[tokens, 0],
-                &targets[tokens], rows, scales, exps + columns * m, factor, n, m, H, m, 0, 1, False)
+                &targets[tokens], rows, scales, exps + columns * m, 0, factor, n, m, H, m, 0, 1, False)
 
 
 def class_scratch_size(const int[::1] token_bounds, const int[::1] row_bounds, Py_ssize_t H, Py_ssize_t itemsize):

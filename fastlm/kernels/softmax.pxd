@@ -10,12 +10,12 @@ cdef void forward(
 
 cdef void forward_backward(
     real* log_probs, real* log_norms, real* dhidden, real* exps, real* shifts, const real* hidden, const real* weight,
-    const real* bias, const int* targets, real* scratch, double factor, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H,
-    Py_ssize_t block,
+    const real* bias, const int* targets, real* scratch, double penalty, double factor, Py_ssize_t N, Py_ssize_t V,
+    Py_ssize_t H, Py_ssize_t block,
 ) noexcept nogil
 
 cdef void backward_weight(
     real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
-    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N,
-    Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
+    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double penalty, double factor,
+    Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ) noexcept nogil

@@ -26,6 +26,7 @@ def softmax_forward_backward(
     bias: NDArray[_Real],
     targets: NDArray[np.int32],
     scratch: NDArray[_Real],
+    penalty: float,
     factor: float,
     block: int,
 ) -> None: ...
@@ -41,6 +42,7 @@ def softmax_backward_weight(
     rows: NDArray[_Real],
     scales: NDArray[_Real],
     lanes: NDArray[_Real],
+    penalty: float,
     factor: float,
     block: int,
     start: int,

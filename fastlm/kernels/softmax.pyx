@@ -6,6 +6,10 @@ and multiplied into the gradient of the hidden layer. What is left of them is E[
 shift m of a block k rises where a logit goes far beyond it, and the sums so far are scaled by as much (as in online
 softmax: Milakov & Gimelshein 2018). With S[k, i] = exp(m[k, i] - log Z[i]) the probability is E S, and the gradient of
 the output table is a product of E and of the hidden layer's rows times S: no pass over (N, V) is left.
+
+A penalty a (log Z)^2 on a token's loss, which holds Z near 1 (Devlin et al. 2014), has the gradient 2 a log Z p with
+respect to the logits: p, in the gradient of the cross-entropy p - y, counts 1 + 2 a log Z times. Nothing else changes,
+and log-probabilities are without it.
 """
 
 from libc.math cimport exp, log
@@ -61,9 +65,11 @@ def softmax_forward(
 def softmax_forward_backward(
     real[::1] log_probs, real[:, ::1] log_norms, real[:, ::1] dhidden, real[:, :, ::1] exps, real[:, :, ::1] shifts,
     const real[:, :, ::1] hidden, const real[:, ::1] weight, const real[::1] bias, const int[::1] targets,
-    real[:, :, ::1] scratch, double factor, Py_ssize_t block,
+    real[:, :, ::1] scratch, double penalty, double factor, Py_ssize_t block,
 ):
-    """Log-probability of each target, and the gradient of `-factor * sum(log_probs)` with respect to `hidden`.
+    """Log-probability of each target, and the gradient of the loss with respect to `hidden`.
+
+    The loss is `factor` times the sum over the events of -log_prob + penalty * log_norm^2.
 
     Both in one, because the gradient is made while the logits are in the cache.
 
@@ -80,6 +86,8 @@ def softmax_forward_backward(
     hidden, weight, bias, targets
         As in `softmax_forward`.
     scratch : (P, H, W)
+    penalty : float
+        Of (log Z)^2; 0 leaves the cross-entropy.
     factor : float
         Usually 1 / (number of events).
     block : int
@@ -98,16 +106,16 @@ def softmax_forward_backward(
     with nogil:
         forward_backward(
             &log_probs[0], &log_norms[0, 0], &dhidden[0, 0], &exps[0, 0, 0], &shifts[0, 0, 0], &hidden[0, 0, 0],
-            &weight[0, 0], &bias[0], &targets[0], &scratch[0, 0, 0], factor, N, V, H, block)
+            &weight[0, 0], &bias[0], &targets[0], &scratch[0, 0, 0], penalty, factor, N, V, H, block)
 
 
 def softmax_backward_weight(
     real[:, ::1] dweight, real[::1] dbias, double[::1] squares, const real[:, :, ::1] exps,
     const real[:, :, ::1] shifts, const real[:, ::1] log_norms, const real[:, ::1] hidden, const int[::1] targets,
-    real[:, :, ::1] rows, real[:, ::1] scales, real[:, ::1] lanes, double factor, Py_ssize_t block,
+    real[:, :, ::1] rows, real[:, ::1] scales, real[:, ::1] lanes, double penalty, double factor, Py_ssize_t block,
     Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ):
-    """Gradient of `-factor * sum(log_probs)` with respect to some blocks of the output table.
+    """Gradient of the loss of `softmax_forward_backward` with respect to some blocks of the output table.
 
     Parameters
     ----------
@@ -127,7 +135,7 @@ def softmax_backward_weight(
     scales : (2, P W), scratch
         Both as a call for other blocks left them, whose scaled rows are used again, or scales[0] filled with NaN.
     lanes : (block, W / 2), scratch
-    factor, block
+    penalty, factor, block
         As in `softmax_forward_backward`.
     start, stop : int
         The blocks.
@@ -153,7 +161,8 @@ def softmax_backward_weight(
     with nogil:
         backward_weight(
             &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0], &hidden[0, 0],
-            &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], factor, N, V, H, block, start, stop, accumulate)
+            &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], penalty, factor, N, V, H, block, start, stop,
+            accumulate)
 
 
 cdef void forward(
@@ -179,8 +188,8 @@ cdef void forward(
 
 cdef void forward_backward(
     real* log_probs, real* log_norms, real* dhidden, real* exps, real* shifts, const real* hidden, const real* weight,
-    const real* bias, const int* targets, real* scratch, double factor, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H,
-    Py_ssize_t block,
+    const real* bias, const int* targets, real* scratch, double penalty, double factor, Py_ssize_t N, Py_ssize_t V,
+    Py_ssize_t H, Py_ssize_t block,
 ) noexcept nogil:
     """What `softmax_forward_backward` does, on arrays of the same shapes; N, V and H are not 0."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
@@ -205,10 +214,12 @@ cdef void forward_backward(
     for p in range(P):
         for i in range(W):
             scale[i] = <real>factor / log_norms[p * W + i] if p * W + i < N and targets[p * W + i] >= 0 else 0
-        scale_panel(scratch + p * H * W, scale, H)
         normalize(
             log_probs + p * W, log_norms + p * W, shifts + (p * K + K - 1) * W, targets + p * W, W,
             min(W, N - p * W))
+        if penalty != 0:
+            add_penalty(scale, log_norms + p * W, penalty, W)
+        scale_panel(scratch + p * H * W, scale, H)
     unpack_transposed(dhidden, H, scratch, H, N)
     for i in range(N):
         if targets[i] >= 0:
@@ -217,8 +228,8 @@ cdef void forward_backward(
 
 cdef void backward_weight(
     real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
-    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double factor, Py_ssize_t N,
-    Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
+    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double penalty, double factor,
+    Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ) noexcept nogil:
     """What `softmax_backward_weight` does, on arrays of the same shapes; N, V and H are not 0."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
@@ -233,6 +244,8 @@ cdef void backward_weight(
                 latest[p * W + i] = (
                     <real>(factor * exp(shifts[(p * K + k) * W + i] - log_norms[p * W + i]))
                     if p * W + i < N and targets[p * W + i] >= 0 else 0)
+        if penalty != 0:
+            add_penalty(latest, log_norms, penalty, P * W)
         if memcmp(scales, latest, scales_size) != 0:  # seldom: shifts rarely change
             memcpy(scales, latest, scales_size)
             pack(rows, hidden, H, scales, N, H, P * W)
@@ -287,6 +300,14 @@ cdef inline void normalize(
     for i in range(columns):
         if targets[i] >= 0:
             log_probs[i] -= log_norms[i]
+
+
+cdef inline void add_penalty(real* scales, const real* log_norms, double penalty, Py_ssize_t size) noexcept nogil:
+    """Let the probabilities of each token count in the gradient as the penalty on log Z has it."""
+    cdef Py_ssize_t i
+    for i in range(size):
+        if scales[i] != 0:  # there is an event
+            scales[i] *= <real>(1 + 2 * penalty * log_norms[i])
 
 
 cdef bint same_shape(const real[:, :, ::1] array, Py_ssize_t first, Py_ssize_t second, Py_ssize_t third):

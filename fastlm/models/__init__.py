@@ -8,6 +8,7 @@ from fastlm.modelfile import read_model
 from fastlm.models.adapted import Adapted
 from fastlm.models.base import LanguageModel
 from fastlm.models.dynamic_evaluation import gradient_sizes
+from fastlm.models.frozen import FrozenNNLM
 from fastlm.models.mixture import Mixture
 from fastlm.models.neural import NeuralModel
 from fastlm.models.ngram import NGramLM
@@ -20,6 +21,7 @@ __all__ = [
     "NNLM",
     "RNNLM",
     "Adapted",
+    "FrozenNNLM",
     "LanguageModel",
     "Mixture",
     "NGramLM",
@@ -29,7 +31,10 @@ __all__ = [
 ]
 
 NETWORKS: dict[str, type[NeuralModel]] = {"nnlm": NNLM, "rnnlm": RNNLM}
-ARCHITECTURES: dict[str, type[LanguageModel]] = {**NETWORKS, "ngram": NGramLM, "mixture": Mixture, "adapted": Adapted}
+ARCHITECTURES: dict[str, type[LanguageModel]] = {
+    **NETWORKS,
+    **{"ngram": NGramLM, "mixture": Mixture, "adapted": Adapted, "frozen": FrozenNNLM},
+}
 
 
 def load(
@@ -49,7 +54,7 @@ def load(
     Returns
     -------
     LanguageModel
-        An NNLM, RNNLM, NGramLM, Mixture or Adapted. Its parameters are read-only until it is trained.
+        An NNLM, RNNLM, NGramLM, Mixture, Adapted or FrozenNNLM. Its parameters are read-only until it is trained.
 
     Raises
     ------

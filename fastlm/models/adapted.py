@@ -119,7 +119,7 @@ class Adapted(LanguageModel):
                 "give a network (in a mixture: adapt the networks, then mix)"
             )
         model.start()  # raises an error if it was never fitted
-        self.model = model
+        self.model = model.exact()
         self.vocabulary = model.vocabulary
         self.context = "continuous"
         self.info: dict[str, Any] = {}

@@ -207,11 +207,16 @@ class LanguageModel(ABC):
         """
         check_vocabulary(corpus, self.vocabulary)
         log_probs = np.empty(corpus.num_tokens)
-        for positions, values in self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers):
+        for positions, values in self._token_blocks(corpus, num_streams=num_streams, workers=workers):
             log_probs[positions] = values
             if progress is not None:
                 progress(len(positions))
         return log_probs
+
+    def _token_blocks(
+        self, corpus: Corpus, *, num_streams: int, workers: Workers | None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
+        return self.log_prob_blocks(corpus, num_streams=num_streams, workers=workers)
 
     @abstractmethod
     def log_prob_blocks(
@@ -221,6 +226,10 @@ class LanguageModel(ABC):
 
         So memory does not grow with the corpus.
         """
+
+    def exact(self) -> Self:
+        """Return the model whose every log-probability is exactly normalised: itself, but for a `FrozenNNLM`."""
+        return self
 
     @property
     def self_normalised(self) -> bool:
@@ -264,6 +273,12 @@ class LanguageModel(ABC):
     def score(self, text: str) -> tokens.Score:
         """Log-probability of a line of text, in total and word by word; see `fastlm.inference.tokens.score`."""
         return tokens.score(self, text)
+
+    def text_log_probs(
+        self, source: TextSource, *, errors: str = "strict", threads: int | None = 1
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield the log-probabilities of a text's tokens; see `fastlm.inference.tokens.text_log_probs`."""
+        return tokens.text_log_probs(self, source, errors=errors, threads=threads)
 
     def measure_tokens(
         self,

@@ -83,6 +83,7 @@ class Mixture(LanguageModel):
             model.start()  # raises an error if it was never fitted
         if not given:
             raise ValueError("a mixture of no models: expected one or more")
+        given = [model.exact() for model in given]
         self.vocabulary = check_one_vocabulary(given)
         shares = _checked_weights(weights, len(given))
         self.models, parts = zip(

@@ -29,7 +29,8 @@ class OutputOptions(TypedDict, total=False):
     noise_power : float
         For "sampled" and "nce": words are drawn by their counts to this power; 0.75 if not given.
     self_normalising : float
-        For "sampled": how strongly Z is held near 1; 0.1 if not given.
+        For "softmax" and "sampled": how strongly Z is held near 1, so that scores are nearly log-probabilities before
+        they are normalised; 0, not at all, and 0.1 if not given.
     num_classes : int
         For "class": at most so many; a number that costs little, if not given.
     cutoffs : sequence of int
@@ -50,7 +51,7 @@ USED_BY = {
     "tied": ("softmax", "sampled", "nce"),
     "num_samples": ("sampled", "nce"),
     "noise_power": ("sampled", "nce"),
-    "self_normalising": ("sampled",),
+    "self_normalising": ("softmax", "sampled"),
     "num_classes": ("class",),
     "cutoffs": ("class", "adaptive"),
 }

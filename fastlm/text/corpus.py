@@ -1,7 +1,7 @@
 """Text as ids, held in memory or memory-mapped on disk."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from fastlm.text.source import TextReader, TextSource
 from fastlm.text.tokenizer import TokenizerChoice, make_tokenizer
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["Corpus"]
+__all__ = ["Corpus", "encoded_blocks"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -325,6 +325,22 @@ class Corpus:
 
     def __repr__(self) -> str:
         return f"<Corpus of {self.num_tokens} tokens in {self.num_sentences} sentences>"
+
+
+def encoded_blocks(source: TextSource, vocabulary: Vocabulary, errors: str = "strict") -> Iterator[NDArray[np.int32]]:
+    """Yield the ids of a text, `</s>` at the ends of sentences, piece by piece as it is read.
+
+    Arguments and errors are those of `Corpus.encode`, but the text may be empty.
+
+    Examples
+    --------
+    >>> [block.tolist() for block in encoded_blocks(["the cat", "", "the dog"], Vocabulary(["the", "cat"]))]
+    [[2, 3, 1, 2, 0, 1]]
+    """
+    _check_vocabulary(vocabulary)
+    reader = TextReader(source, errors)
+    yield from reader.scan(Encoder(reader.name, vocabulary.table, np.int32), vocabulary.tokenizer)
+    reader.warn()
 
 
 def _check_vocabulary(vocabulary: Vocabulary) -> None:

@@ -222,7 +222,7 @@ class Run:
             best=best,
             part=place.num_tokens / self.train.num_tokens,
             valid_tokens=self.trainer.valid_tokens if self._validates_on_part else None,
-            estimated=self.model.self_normalised,
+            estimated=self.model.output.estimates,
         )
         if best:
             with self.limit.measuring("saving"):

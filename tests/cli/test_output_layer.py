@@ -129,7 +129,7 @@ def test_training_goes_on_with_the_layer_of_the_model(run, text, output, tmp_pat
         (["--output", "m.fastlm"], "invalid choice: 'm.fastlm'"),
         (["--num-samples", "5"], "argument --num-samples: only --output sampled or nce uses it, not softmax"),
         (["--output", "class", "--noise-power", "1"], "argument --noise-power: only --output sampled or nce uses it"),
-        (["--output", "nce", "--self-normalising", "1"], "only --output sampled uses it, not nce"),
+        (["--output", "nce", "--self-normalising", "1"], "only --output softmax or sampled uses it, not nce"),
         (["--output", "adaptive", "--num-classes", "9"], "only --output class uses it, not adaptive"),
         (["--output", "class", "--num-classes", "9", "--cutoffs", "5"], "leave out one of them"),
         (["--output", "class", "--num-classes", "1"], "at least 2"),
@@ -158,7 +158,8 @@ def test_the_options_are_those_of_the_library():
         verbs = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
         parser = verbs.choices[name]
     helps = {action.dest: action.help for action in parser._actions}
-    for kinds, names in [(("sampled", "nce"), ["num_samples", "noise_power"]), (("sampled",), ["self_normalising"])]:
-        for kind in kinds:
-            parameters = inspect.signature(OUTPUTS[kind]).parameters
-            assert all(helps[name].endswith(f"({parameters[name].default})") for name in names)
+    for kind in ("sampled", "nce"):
+        parameters = inspect.signature(OUTPUTS[kind]).parameters
+        assert all(helps[name].endswith(f"({parameters[name].default})") for name in ("num_samples", "noise_power"))
+    defaults = [inspect.signature(OUTPUTS[k]).parameters["self_normalising"].default for k in ("softmax", "sampled")]
+    assert helps["self_normalising"].endswith("(softmax {:g}, sampled {})".format(*defaults))

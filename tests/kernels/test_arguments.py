@@ -69,7 +69,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
     resets = (rng.random((T, B)) < 0.3).astype(np.uint8)
     targets = ids(N, V)
     targets[:1] = -1
-    blocks = {"factor": 0.3, "block": block, "start": 0, "stop": K}
+    blocks = {"penalty": 0.1, "factor": 0.3, "block": block, "start": 0, "stop": K}
     slots = np.full(V, -1, np.int32)
     update = {"gradient": real(R, D), "rows": ids(R, V), "scale": 0.5, "learning_rate": 0.1}
     saved = {"exps": real(P, V, W), "shifts": real(P, K, W)}
@@ -228,7 +228,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             | {"dhidden": real(N, H)}
             | saved
             | output
-            | {"scratch": real(P, H, W), "factor": 0.3, "block": block},
+            | {"scratch": real(P, H, W), "penalty": 0.1, "factor": 0.3, "block": block},
             {"overwritten": "log_probs log_norms dhidden exps shifts", "scratch": "scratch"},
         ),
         "softmax_backward_weight": (

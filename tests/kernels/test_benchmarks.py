@@ -87,11 +87,14 @@ CALLS: dict[str, list[list[Any]]] = {
     "relu_forward": [["NH", "NH2"]],
     "sgd_update": [["VH", "NH", "rows", 1.0, 1e-3], ["VH", "VH2", "all_rows", 1.0, 1e-3]],
     "softmax_backward_weight": [
-        ["VH", "V", "squares", "PVW", "PKW", "PW", "NH", "ids", "scaled", "scales", "lanes", 0.01, BLOCK, 0, K, False],
+        [
+            *("VH", "V", "squares", "PVW", "PKW", "PW", "NH", "ids"),
+            *("scaled", "scales", "lanes", 0.0, 0.01, BLOCK, 0, K, False),
+        ],
     ],
     "softmax_forward": [["N", "PW", "PHW", "VH", "V", "ids", "blockW", "PW2"]],
     "softmax_forward_backward": [
-        ["N", "PW", "NH", "PVW", "PKW", "PHW", "VH", "V", "ids", "PHW2", 0.01, BLOCK],
+        ["N", "PW", "NH", "PVW", "PKW", "PHW", "VH", "V", "ids", "PHW2", 0.0, 0.01, BLOCK],
     ],
     "softmax_log_probs": [["1V", "1H", "VH", "V", "V2"]],
     "softmax_log_probs_batch": [["NV", "PHW", "VH", "V", "blockW", "V2"]],

@@ -269,14 +269,16 @@ def resets_of(kind: str, T: int, B: int) -> NDArray[np.uint8]:
 
 
 class Output(OutputLayer):
-    """An output layer with the loss of its events."""
+    """An output layer with the loss of its events, and a penalty on log Z."""
 
-    def __init__(self, N: int, V: int, H: int, block: int, targets: str) -> None:
+    def __init__(self, N: int, V: int, H: int, block: int, targets: str, penalty: float = 0.0) -> None:
         no_event = {"all": slice(0), "some": slice(0, None, 2), "none": slice(None)}[targets]
         super().__init__(N, V, H, block, no_event=no_event)
+        self.penalty = penalty
 
     def loss(self) -> float:
-        return -self.factor * float(self.forward().log_probs.sum())
+        self.forward()
+        return self.factor * float(self.penalty * (self.norms[self.targets >= 0] ** 2).sum() - self.log_probs.sum())
 
 
 def check_softmax(kernel: Kernel, *sizes: Any) -> None:
@@ -383,6 +385,10 @@ OUTPUTS = [
         (17, 6, 2, 4),  # more than a panel of tokens
     ]
     for targets in ("all", "some", "none")
+] + [
+    # with a penalty on log Z, and several panels
+    (3, 7, 5, 3, "some", 0.7),
+    (40, 6, 3, 4, "all", 0.1),
 ]
 CLASSES = [  # where classes begin, how many tokens each has, H
     ([0, 1], [1], 1),

@@ -43,6 +43,26 @@ def test_everything_equals_the_oracle(shape: tuple[int, int, int, int], no_event
     assert (layer.dhidden[targets < 0] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_penalty_on_log_z_equals_the_oracle(shape: tuple[int, int, int, int], dtype: type) -> None:
+    layer, plain = (OutputLayer(*shape, dtype, no_event=slice(0, None, 3)) for _ in range(2))
+    layer.penalty = 0.4
+    layer.forward_backward().backward_weight()
+    plain.forward_backward()
+    assert layer.log_probs.tobytes() == plain.log_probs.tobytes()
+    hidden, targets, weight, bias = layer.wide()
+    log_norms = np.log(np.exp(reference.linear_forward(hidden, weight, bias)).sum(axis=1))
+    dlogits = np.where(targets >= 0, 0.8 * log_norms, 0)[:, None] * plain.probabilities  # beside p - y
+    expected = reference.softmax_loss_backward(*layer.wide())
+    more = (dlogits @ weight, dlogits.T @ hidden, dlogits.sum(axis=0))
+    for name, one, other, before in zip(("dhidden", "dweight", "dbias"), expected, more, (0, 1, 1), strict=True):
+        wanted = before + layer.factor * (one + other)
+        np.testing.assert_allclose(getattr(layer, name), wanted, *2 * [3 * TOLERANCES[dtype]], err_msg=name)
+    np.testing.assert_allclose(layer.squares, layer.squares_of_blocks, rtol=1e-5)
+    layer.guards.check()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     N=st.one_of(st.integers(1, 100), st.sampled_from([256, 257, 289, 512, 513, 769])),

@@ -13,6 +13,8 @@ from fastlm.modelfile import read_model, write_model
 from fastlm.models import NNLM, RNNLM, NeuralModel
 from fastlm.models.outputs import USED_BY, OutputOptions
 from fastlm.nn.outputs import OUTPUTS
+from fastlm.nn.parallel import Workers
+from fastlm.nn.workspace import Workspace
 
 WORDS = ["the", "cat", "sat", "on", "mat", "dog", "lay", "rug", "a", "bird"]
 COUNTS = [3, 9, 20, 8, 7, 6, 5, 5, 4, 3, 2, 12]  # not in the order of the ids
@@ -148,14 +150,40 @@ def test_what_is_normalised_anyway_has_no_other_scores(make: Make, output: str) 
         list(model.score_blocks(CORPUS))
 
 
-def test_self_normalising_brings_z_near_one(make: Make) -> None:
+@pytest.mark.parametrize("output", ["softmax", "sampled"])
+def test_self_normalising_brings_z_near_one(make: Make, output: str) -> None:
     norms = [
-        train(make("sampled", self_normalising=strength), epochs=20).evaluate(CORPUS).log_norm_mean
-        for strength in (0.0, 1.0)
+        train(make(output, self_normalising=strength), epochs=20).evaluate(CORPUS).log_norm_mean
+        for strength in (1e-9, 1.0)  # nothing to speak of, and much
     ]
     assert norms[0] is not None
     assert norms[1] is not None
     assert norms[1] < 0.5 * norms[0]
+
+
+def test_a_softmax_that_is_self_normalised_is_so_from_its_file(make: Make, tmp_path: Path) -> None:
+    model = make("softmax", self_normalising=0.25)
+    model.save(tmp_path / "m.fastlm")
+    loaded = fastlm.load(tmp_path / "m.fastlm")
+    assert loaded.self_normalised
+    assert loaded.config["self_normalising"] == 0.25
+    exact, scores = model.evaluate(CORPUS), loaded.evaluate(CORPUS, normalised=False)
+    assert exact.log_norm_mean is not None
+    assert 0 < abs(exact.log_prob - scores.log_prob) <= exact.log_norm_mean * CORPUS.num_tokens * 1.001
+    assert "self_normalising" not in make("softmax", self_normalising=0.0).config
+
+
+def test_the_loss_that_is_reported_is_without_the_penalty(make: Make) -> None:
+    """The same parameters, and no dropout: what training says of them is the cross-entropy, an exact one."""
+    losses, gradients = [], []
+    for strength in (0.0, 10.0):
+        model = make("softmax", self_normalising=strength, dropout=0.0)
+        batch = next(iter(model.training_batches(CORPUS, batch_size=4, bptt_len=5, seed=(1,))))
+        workspace = Workspace(model.dtype, Workers(1), training=True)
+        losses.append(model.loss_and_gradients(batch, workspace)[0])
+        gradients.append(model.output.parameters[-1].gradient_rows().values.copy())
+    assert losses[0] == losses[1]
+    assert not np.allclose(gradients[0], gradients[1])
 
 
 # Options

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fastlm import Corpus, Mixture, NGramLM, Vocabulary
+from fastlm import Corpus, FrozenNNLM, Mixture, NGramLM, Vocabulary
 from fastlm.inference.interface import State
 from fastlm.inference.rescoring import tree_log_probs
 from fastlm.models import NNLM, RNNLM, LanguageModel, NeuralModel
@@ -47,6 +47,9 @@ MODELS: dict[str, Callable[[str], LanguageModel]] = {
     "tails": lambda context: network(NNLM, context_size=2, output="adaptive", cutoffs=[4], context=context),
     "nce": lambda context: network(RNNLM, output="nce", num_samples=3, context=context),
     "ngram": lambda context: NGramLM(VOCABULARY, order=3).fit(CORPUS),
+    "frozen": lambda context: FrozenNNLM.of(
+        network(NNLM, context_size=3, self_normalising=0.1, context=context)
+    ).exact(),
     "window": lambda context: network(NNLM, context_size=3, num_layers=2, context=context),
     "mixture": lambda context: Mixture([MODELS["rnnlm"](context), MODELS["ngram"]("sentence")], [0.4, 0.6]),
     "counts": lambda context: NGramLM(VOCABULARY, order=2, smoothing="none").fit(CORPUS),

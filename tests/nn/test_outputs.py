@@ -382,7 +382,7 @@ def test_targets_out_of_range(make_workspace: Make, kind: str, wrong: int) -> No
 
 def test_scores_before_normalisation(make_workspace: Make, kind: str) -> None:
     layer, (hidden, targets) = make(kind), tokens(9)
-    assert layer.self_normalised == (kind in SAMPLED)
+    assert layer.self_normalised == layer.estimates == (kind in SAMPLED)
     if not layer.self_normalised:
         with pytest.raises(TypeError, match=f"{type(layer).__name__} has no scores"):
             layer.target_scores(hidden, targets, make_workspace())
@@ -390,4 +390,13 @@ def test_scores_before_normalisation(make_workspace: Make, kind: str) -> None:
     assert isinstance(layer, Softmax)
     logits = reference.linear_forward(hidden, layer.weight.value, layer.bias.value)
     expected = np.where(targets < 0, 0, logits[np.arange(9), targets])
+    np.testing.assert_allclose(layer.target_scores(hidden, targets, make_workspace()), expected)
+
+
+def test_a_softmax_with_a_penalty_has_scores(make_workspace: Make) -> None:
+    layer, (hidden, targets) = make("softmax", self_normalising=0.3), tokens(9)
+    assert layer.self_normalised
+    assert not layer.estimates
+    weight, bias = layer.score_table()
+    expected = np.where(targets < 0, 0, reference.linear_forward(hidden, weight, bias)[np.arange(9), targets])
     np.testing.assert_allclose(layer.target_scores(hidden, targets, make_workspace()), expected)

@@ -32,9 +32,12 @@ class OutputLayer(Layer, ABC):
     ----------
     self_normalised : bool
         Whether the scores before normalisation are meant to be log-probabilities, nearly: `target_scores` gives them.
+    estimates : bool
+        Whether the loss in training is an estimate, from samples.
     """
 
     self_normalised: bool = False
+    estimates: bool = False
 
     def __init__(
         self, name: str, parameters: Sequence[Parameter], *, vocab_size: int, options: dict[str, Any] | None = None
@@ -90,6 +93,10 @@ class OutputLayer(Layer, ABC):
     def target_scores(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
         """Logarithm of each target's probability (N,) before normalisation, at a cost that V is no part of."""
         raise TypeError(f"{type(self).__name__} has no scores that are near probabilities without normalisation")
+
+    def score_table(self) -> tuple[FloatArray, FloatArray]:
+        """Table (V, H) and bias (V,) whose product with the hidden layer the scores are."""
+        raise TypeError(f"{type(self).__name__} has no table that a score is a product with")
 
     def _check(self, targets: IntArray) -> None:
         check_ids("targets", targets, -1, self.vocab_size)

@@ -26,7 +26,7 @@ class Projected(OutputLayer):
     def __init__(self, layer: OutputLayer, hidden_size: int, width: int, source: ParameterSource) -> None:
         self.layer = layer
         self.projection = Linear(f"{layer.name}.projection", hidden_size, width, source)
-        self.self_normalised = layer.self_normalised
+        self.self_normalised, self.estimates = layer.self_normalised, layer.estimates
         parameters = [*self.projection.parameters, *layer.parameters]
         super().__init__(layer.name, parameters, vocab_size=layer.vocab_size, options=layer.options)
 
@@ -61,3 +61,8 @@ class Projected(OutputLayer):
     def target_scores(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
         """Logit of each target (N,); see `OutputLayer.target_scores`."""
         return self.layer.target_scores(self.projection.forward(hidden, workspace), targets, workspace)
+
+    def score_table(self) -> tuple[FloatArray, FloatArray]:
+        """W W_p and W b_p + b of the layer's W and b."""
+        weight, bias = (array.astype(np.float64) for array in self.layer.score_table())
+        return weight @ self.projection.weight.value, weight @ self.projection.bias.value + bias

@@ -37,8 +37,6 @@ class Sampled(Softmax):
         As for `Softmax`; the rows are then added to the gradient of the embeddings.
     """
 
-    self_normalised = True
-
     def __init__(
         self,
         name: str,
@@ -52,6 +50,7 @@ class Sampled(Softmax):
         table: Parameter | None = None,
     ) -> None:
         super().__init__(name, hidden_size, vocab_size, source, counts, table=table)
+        self.self_normalised = self.estimates = True
         self.weight.sparse = self.bias.sparse = True
         self.options = {"num_samples": num_samples, "noise_power": noise_power}
         self.num_samples = num_samples
@@ -103,18 +102,6 @@ class Sampled(Softmax):
         workspace.workers.share(tokens, len(hidden), rows_worth_a_thread(2 * samples.rows.size))
         self._table_gradient(ids, batch, num_sampled, workspace)
         return -float(batch.log_probs.sum(dtype=np.float64)), batch.dhidden
-
-    def target_scores(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
-        """Logit of each target (N,), 0 where it is negative, for `hidden` (N, H): log-probability if Z is 1."""
-        self._check(targets)
-        scores = workspace.array(f"{self.name}.scores", (len(hidden),))
-
-        def tokens(start: int, stop: int, worker: int) -> None:
-            part = slice(start, stop)
-            kernels.target_logits(scores[part], hidden[part], targets[part], self._rows, self.bias.value)
-
-        workspace.workers.share(tokens, len(hidden), rows_worth_a_thread(hidden.shape[1]))
-        return scores
 
     def _table_gradient(self, ids: IntArray, batch: "_Tokens", num_sampled: int, workspace: Workspace) -> None:
         """Set the gradients of weight and bias; they are complete when `workspace.workers.finish()` returns."""

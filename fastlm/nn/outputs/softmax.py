@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastlm import kernels
 from fastlm.nn.outputs.interface import OutputLayer
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource
-from fastlm.nn.products import packed_shape
+from fastlm.nn.products import packed_shape, rows_worth_a_thread
 from fastlm.nn.workspace import Workspace
 
 __all__ = ["Softmax"]
@@ -32,6 +32,9 @@ class Softmax(OutputLayer):
     table : Parameter, optional
         The first V rows of it are W, in place of a table of its own: that of the embeddings (Press & Wolf 2017), whose
         last row is that of `<s>`, which is never predicted. It remains the other layer's parameter.
+    self_normalising : float
+        Adds this times (log Z)^2 to the loss of a token that is learned, so that Z comes near 1 and a score needs no
+        sum over the vocabulary (Devlin et al. 2014); the loss that is returned is without it.
     """
 
     def __init__(
@@ -43,11 +46,17 @@ class Softmax(OutputLayer):
         counts: NDArray[Any] | None = None,
         *,
         table: Parameter | None = None,
+        self_normalising: float = 0.0,
     ) -> None:
         smoothed = np.ones(vocab_size) if counts is None else counts + 1.0
         self.weight = table or source.uniform(f"{name}.weight", (vocab_size, hidden_size), 0.1)
         self.bias = source.filled(f"{name}.bias", (vocab_size,), np.log(smoothed / smoothed.sum()))
-        super().__init__(name, [self.bias] if table else [self.weight, self.bias], vocab_size=vocab_size)
+        # Models are stored with the options of their layer, and that of most is to have none.
+        options = {"self_normalising": self_normalising} if self_normalising else {}
+        parameters = [self.bias] if table else [self.weight, self.bias]
+        super().__init__(name, parameters, vocab_size=vocab_size, options=options)
+        self.self_normalising = self_normalising
+        self.self_normalised = self_normalising > 0
 
     @property
     def _rows(self) -> FloatArray:
@@ -57,7 +66,7 @@ class Softmax(OutputLayer):
     def loss_and_gradient(
         self, hidden: FloatArray, targets: IntArray, factor: float, workspace: Workspace
     ) -> tuple[float, FloatArray]:
-        """Cross-entropy of the targets, and its gradients: forward and backward pass in one.
+        """Cross-entropy of the targets, and the gradients of what is learned: forward and backward pass in one.
 
         Parameters
         ----------
@@ -108,7 +117,7 @@ class Softmax(OutputLayer):
             kernels.pack_transposed(packed[some], hidden[part])
             kernels.softmax_forward_backward(
                 log_probs[part], log_norms[some], dhidden[part], exps[some], shifts[some], packed[some], weight, bias,
-                targets[part], scratch[some], factor, BLOCK,
+                targets[part], scratch[some], self.self_normalising, factor, BLOCK,
             )  # fmt: skip
 
         workspace.workers.share(tokens, panels, FEWEST_PANELS)
@@ -123,7 +132,7 @@ class Softmax(OutputLayer):
         def words(start: int, stop: int, worker: int) -> None:
             kernels.softmax_backward_weight(
                 dweight, dbias, squares, exps, shifts, log_norms, hidden, targets, rows[worker], scales[worker],
-                lanes[worker], factor, BLOCK, start, stop, accumulate,
+                lanes[worker], self.self_normalising, factor, BLOCK, start, stop, accumulate,
             )  # fmt: skip
 
         workspace.workers.defer(words, shifts.shape[1], 2)
@@ -167,6 +176,24 @@ class Softmax(OutputLayer):
         found: FloatArray = log_probs[place]
         found[more] = logits - norms[place[more]]
         return found
+
+    def target_scores(self, hidden: FloatArray, targets: IntArray, workspace: Workspace) -> FloatArray:
+        """Logit of each target (N,), 0 where it is negative, for `hidden` (N, H): log-probability if Z is 1."""
+        if not self.self_normalised:
+            return super().target_scores(hidden, targets, workspace)
+        self._check(targets)
+        scores = workspace.array(f"{self.name}.scores", (len(hidden),))
+
+        def tokens(start: int, stop: int, worker: int) -> None:
+            part = slice(start, stop)
+            kernels.target_logits(scores[part], hidden[part], targets[part], self._rows, self.bias.value)
+
+        workspace.workers.share(tokens, len(hidden), rows_worth_a_thread(hidden.shape[1]))
+        return scores
+
+    def score_table(self) -> tuple[FloatArray, FloatArray]:
+        """W (V, H) and b (V,)."""
+        return self._rows, self.bias.value
 
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
