@@ -48,8 +48,9 @@ class FrozenNNLM(LanguageModel):
     The score is taken for the log-probability: the model was trained so that the sum of exp(score) over the vocabulary,
     Z, is near 1 (`self_normalising`), and a query does not cost more with more words. So `log_prob`, `score`,
     `rescore` and whatever goes word by word is off by log Z, which `centred` brings to 0 in the mean and whose size
-    `measure` tells. What looks at all words anyway is normalised: `log_probs`, and with it `predict` and generation. So is `evaluate`, if not told
-    otherwise, and a frozen model in a mixture. `exact()` gives the model that always normalises.
+    `measure` tells. What looks at all words anyway is normalised: `log_probs`, and with it `predict` and generation.
+    So is `evaluate`, if not told otherwise, and a frozen model in a mixture. `exact()` gives the model that always
+    normalises.
 
     Made by `FrozenNNLM.of(model)` or `fastlm freeze`.
 
