@@ -188,9 +188,12 @@ def show_mixtures(options: argparse.Namespace, scratch: Path) -> None:
     print(f"Weights and settings are tuned on the first {TUNED_TOKENS:,} tokens of the validation text.\n")
     columns = ["model", "adapting by", "perplexity", "mixed with the 5-gram (weight of the network)"]
     print_row([*columns, "tokens a CPU second, both", "settings"], head=True)
+    printed: list[list[str]] = []
     for path in paths:
         for row in measure_mixture(path, train, valid):
-            print_row(row)
+            if row not in printed:  # as those of the 5-gram are, where two networks have one vocabulary
+                print_row(row)
+            printed.append(row)
 
 
 # What was never seen

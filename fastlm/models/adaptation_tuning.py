@@ -22,6 +22,7 @@ __all__ = ["best_settings"]
 FLATNESSES = [0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.5]
 FACTORS = {"learning_rate": 2.0, "decay": 3.0}  # of a step to another value
 MOST_STEPS = 10
+SMALLEST_GAIN = 1e-4  # nats a token: what is less is not worth reading the text again
 
 
 def best_settings(
@@ -38,26 +39,26 @@ def best_settings(
     known: dict[Settings, float] = {}
 
     def log_prob(trial: Settings) -> float:
-        """Without the cache; a rate that is too large for a finite loss is no candidate."""
+        """Mean of a token, without the cache; a rate that is too large for a finite loss is no candidate."""
         if trial in known:
             return known[trial]
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                total = float(_columns(stored, replace(trial, cache_weight=0.0), corpus, [], workers)[0].sum())
+                mean = float(_columns(stored, replace(trial, cache_weight=0.0), corpus, [], workers)[0].mean())
         except FastLMError:
-            total = -math.inf
+            mean = -math.inf
         if progress:
-            found = perplexity(-total / corpus.num_tokens)
+            found = perplexity(-mean)
             announce(f"learning rate {trial.learning_rate:.4g}, decay {trial.decay:.4g}: perplexity {found:,.2f}")
-        known[trial] = total
-        return total
+        known[trial] = mean
+        return mean
 
     if settings.learning_rate > 0:
         for name, factor in FACTORS.items():
             if name not in fixed and getattr(settings, name) > 0:
                 settings = _climb(settings, name, factor, log_prob)
     if settings.cache_weight == 0:
-        return settings, perplexity(-log_prob(settings) / corpus.num_tokens)
+        return settings, perplexity(-log_prob(settings))
     return _with_cache(stored, settings, corpus, fixed=fixed, workers=workers, progress=progress)
 
 
@@ -71,7 +72,7 @@ def _climb(settings: Settings, name: str, factor: float, log_prob: Callable[[Set
             if name == "decay" and trial.decay > 1:
                 break
             reached = log_prob(trial)
-            if not reached > highest:
+            if not reached > highest + SMALLEST_GAIN:
                 break
             best, highest = trial, reached
         if best is not before:  # what helps in one direction does not in the other

@@ -379,3 +379,10 @@ def test_rates_that_diverge_are_passed_over() -> None:
     tuned = dynamic(network(), learning_rate=64.0, decay=0.0).tune(CORPUS)
     assert tuned.settings.learning_rate < 64
     assert math.isfinite(tuned.info["tuning"]["perplexity"])
+
+
+def test_steps_that_gain_nothing_are_not_taken() -> None:
+    """Below some decay all decays are alike: the search does not follow them down."""
+    text = Corpus.from_ids(np.tile(IDS[:20], 8), VOCABULARY)
+    tuned = dynamic(network(), learning_rate=0.01, decay=1e-6).tune(text, fixed=["learning_rate"])
+    assert tuned.settings.decay >= 1e-6
