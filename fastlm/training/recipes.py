@@ -234,9 +234,9 @@ RECIPES = {
             "the modern window model (Sun & Iyyer 2021), in an hour",
             {
                 **{"num_layers": 3, "context_size": 8, "num_averages": 4, "activation": "gelu", "tied": True},
-                **{"context": "continuous", "embedding_dim": 256, "hidden_size": 512, "embedding_dropout": 0.3},
-                **{"hidden_dropout": 0.4, "output_dropout": 0.45, "word_dropout": 0.1, "optimizer": "adamw"},
-                **{"learning_rate": 0.0015, "weight_decay": 0.05, "batch_size": 512, "epochs": 24, "patience": 6},
+                **{"context": "continuous", "embedding_dim": 256, "hidden_size": 512, "embedding_dropout": 0.4},
+                **{"hidden_dropout": 0.5, "output_dropout": 0.5, "word_dropout": 0.2, "optimizer": "adamw"},
+                **{"learning_rate": 0.0015, "weight_decay": 0.1, "batch_size": 512, "epochs": 24, "patience": 6},
             },
         ),
         Recipe(
@@ -244,11 +244,11 @@ RECIPES = {
             "rnnlm",
             "the plain recurrent network (Mikolov et al. 2010), regularised, in an hour",
             {
-                **{"cell": "elman", "num_layers": 2, "embedding_dim": 400, "hidden_size": 400, "residual": True},
-                **{"tied": True, "embedding_dropout": 0.4, "hidden_dropout": 0.3, "output_dropout": 0.5},
-                **{"word_dropout": 0.1, "recurrent_dropout": 0.2, "optimizer": "adamw", "learning_rate": 0.001},
+                **{"cell": "elman", "num_layers": 2, "embedding_dim": 320, "hidden_size": 640, "residual": True},
+                **{"tied": True, "embedding_dropout": 0.3, "hidden_dropout": 0.3, "output_dropout": 0.45},
+                **{"word_dropout": 0.1, "recurrent_dropout": 0.1, "optimizer": "adamw", "learning_rate": 0.0015},
                 **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 35, "max_grad_norm": 0.25},
-                **{"epochs": 36, "patience": 6},
+                **{"epochs": 24, "patience": 6},
             },
         ),
         Recipe(
@@ -257,10 +257,10 @@ RECIPES = {
             "gated recurrent units (Cho et al. 2014), in two hours",
             {
                 **{"cell": "gru", "num_layers": 2, "embedding_dim": 400, "hidden_size": 650, "tied": True},
-                **{"embedding_dropout": 0.4, "hidden_dropout": 0.3, "output_dropout": 0.5},
-                **{"word_dropout": 0.1, "recurrent_dropout": 0.4, "optimizer": "adamw", "learning_rate": 0.001},
+                **{"embedding_dropout": 0.4, "hidden_dropout": 0.25, "output_dropout": 0.45},
+                **{"word_dropout": 0.1, "recurrent_dropout": 0.4, "optimizer": "adamw", "learning_rate": 0.0015},
                 **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 35, "max_grad_norm": 0.25},
-                **{"epochs": 34, "patience": 6},
+                **{"epochs": 26, "patience": 6},
             },
         ),
         Recipe(
