@@ -224,8 +224,8 @@ RECIPES = {
             "the textbook's window model (Bengio et al. 2003), regularised",
             {
                 **{"context_size": 6, "embedding_dim": 150, "hidden_size": 300, "context": "continuous"},
-                **{"embedding_dropout": 0.5, "output_dropout": 0.6, "word_dropout": 0.1, "optimizer": "adamw"},
-                **{"learning_rate": 0.001, "weight_decay": 0.08, "batch_size": 256, "epochs": 20, "patience": 5},
+                **{"embedding_dropout": 0.3, "output_dropout": 0.5, "optimizer": "adamw"},
+                **{"learning_rate": 0.001, "weight_decay": 0.03, "batch_size": 256, "epochs": 15, "patience": 5},
             },
         ),
         Recipe(
