@@ -245,8 +245,8 @@ RECIPES = {
             "the plain recurrent network (Mikolov et al. 2010), regularised, in an hour",
             {
                 **{"cell": "elman", "num_layers": 2, "embedding_dim": 320, "hidden_size": 640, "residual": True},
-                **{"tied": True, "embedding_dropout": 0.3, "hidden_dropout": 0.3, "output_dropout": 0.45},
-                **{"word_dropout": 0.1, "recurrent_dropout": 0.1, "optimizer": "adamw", "learning_rate": 0.0015},
+                **{"tied": True, "embedding_dropout": 0.2, "hidden_dropout": 0.2, "output_dropout": 0.4},
+                **{"word_dropout": 0.05, "recurrent_dropout": 0.05, "optimizer": "adamw", "learning_rate": 0.0015},
                 **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 35, "max_grad_norm": 0.25},
                 **{"epochs": 24, "patience": 6},
             },
