@@ -8,6 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 DEBUG = os.environ.get("FASTLM_DEBUG_BUILD") == "1"
+JOBS = int(os.environ.get("FASTLM_BUILD_JOBS", os.cpu_count() or 1))
 
 # No -ffast-math: linking with it flips denormal handling for the whole process. These three only
 # promise that nobody reads errno, floating-point traps or the sign of a zero.
@@ -40,6 +41,7 @@ if __name__ == "__main__":  # where processes are not forked, each of cythonize'
         ext_modules=cythonize(
             [extension(path) for path in sorted(Path("fastlm").rglob("*.pyx"))],
             compiler_directives=DIRECTIVES,
-            nthreads=int(os.environ.get("FASTLM_BUILD_JOBS", os.cpu_count() or 1)),
-        )
+            nthreads=JOBS,
+        ),
+        options={"build_ext": {"parallel": JOBS}},
     )

@@ -3,18 +3,21 @@
 #define LANES (VECTOR_BYTES / (ptrdiff_t)sizeof(REAL))
 #define HERE(name) FASTLM_JOIN(name, LEVEL)
 
-/* A tile's operands: `folds` pieces of `depth` each, stand `fold` apart in left, and follow each other in panel. */
+/* A tile's operands: `folds` pieces of `depth` each, stand `fold` apart in left, and follow each other in panel;
+ * `ahead` goes through memory that is wanted soon, as far a step as `panel`. */
 #define TILE_PARAMETERS \
     REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step, ptrdiff_t fold, \
-        const REAL *panel, ptrdiff_t folds, ptrdiff_t depth, int accumulate
-#define TILE_ARGUMENTS out, out_stride, left, row, step, fold, panel, folds, depth, accumulate
+        const REAL *panel, const REAL *ahead, ptrdiff_t folds, ptrdiff_t depth, int accumulate
+#define TILE_ARGUMENTS out, out_stride, left, row, step, fold, panel, ahead, folds, depth, accumulate
 
 #ifdef FASTLM_VECTORS
 
 typedef REAL HERE(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 
 /* A tile of `rows` rows and `vectors` vectors of columns, both constants where this is inlined. Seven rows are
- * reached from one pointer with three strides in registers: fourteen pointers would not fit. */
+ * reached from one pointer with three strides in registers: fourteen pointers would not fit. Each step fetches what
+ * no CPU guesses: the last row of the next tile, where left is read by columns (row is 1) and every step is another
+ * cache line; and a line of the next panel. */
 __attribute__((always_inline)) TARGET static inline void HERE(tile)(
     TILE_PARAMETERS, const int rows, const int vectors)
 {
@@ -41,6 +44,9 @@ __attribute__((always_inline)) TARGET static inline void HERE(tile)(
                 for (int v = 0; v < vectors; v++)
                     sum[r][v] += value * y[v];
             }
+            __builtin_prefetch(x + (2 * rows - 1) * row);
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += FASTLM_PANEL_BYTES / sizeof(REAL);
             x += step;
             panel += FASTLM_PANEL_BYTES / sizeof(REAL);
         }
@@ -87,9 +93,9 @@ TARGET static void HERE(edge)(TILE_PARAMETERS, ptrdiff_t rows, ptrdiff_t columns
             memcpy(buffer + r * 2 * LANES, out + r * out_stride, (size_t)columns * sizeof(REAL));
     }
     if (columns > LANES)
-        HERE(wide)(buffer, 2 * LANES, left, row, step, fold, panel, folds, depth, accumulate, rows);
+        HERE(wide)(buffer, 2 * LANES, left, row, step, fold, panel, ahead, folds, depth, accumulate, rows);
     else
-        HERE(narrow)(buffer, 2 * LANES, left, row, step, fold, panel, folds, depth, accumulate, rows);
+        HERE(narrow)(buffer, 2 * LANES, left, row, step, fold, panel, ahead, folds, depth, accumulate, rows);
     for (ptrdiff_t r = 0; r < rows; r++)
         memcpy(out + r * out_stride, buffer + r * 2 * LANES, (size_t)columns * sizeof(REAL));
 }
@@ -115,7 +121,8 @@ static void HERE(edge)(TILE_PARAMETERS, ptrdiff_t rows, ptrdiff_t columns)
 #define FASTLM_ONLY_EDGES 1
 #endif
 
-/* A part of the depth: all columns for a few rows, whose left part stays in the cache, then the next rows. */
+/* A part of the depth: all columns for a few rows, whose left part stays in the cache, then the next rows. The tiles of
+ * even number fetch the first half of the next panel's lines, the others the second. */
 TARGET static void HERE(part)(REAL *out, ptrdiff_t out_stride, const REAL *left, ptrdiff_t row, ptrdiff_t step,
                               ptrdiff_t fold, const REAL *panels, ptrdiff_t panel_size, ptrdiff_t rows,
                               ptrdiff_t columns, ptrdiff_t folds, ptrdiff_t depth, int accumulate)
@@ -130,12 +137,13 @@ TARGET static void HERE(part)(REAL *out, ptrdiff_t out_stride, const REAL *left,
                 ptrdiff_t first = top + height * tile / tiles, size = top + height * (tile + 1) / tiles - first;
                 REAL *to = out + first * out_stride + c;
                 const REAL *from = left + first * row;
+                const REAL *ahead = panel + (c + 2 * LANES < columns ? panel_size : 0) + tile % 2 * LANES;
 #ifndef FASTLM_ONLY_EDGES
                 if (width == 2 * LANES)
-                    HERE(wide)(to, out_stride, from, row, step, fold, panel, folds, depth, accumulate, size);
+                    HERE(wide)(to, out_stride, from, row, step, fold, panel, ahead, folds, depth, accumulate, size);
                 else
 #endif
-                    HERE(edge)(to, out_stride, from, row, step, fold, panel, folds, depth, accumulate, size, width);
+                    HERE(edge)(to, out_stride, from, row, step, fold, panel, ahead, folds, depth, accumulate, size, width);
             }
         }
     }

@@ -269,11 +269,11 @@ RECIPES = {
             "long short-term memory (Hochreiter & Schmidhuber 1997), tuned, in two and a half hours",
             {
                 **{"cell": "lstm", "num_layers": 2, "embedding_dim": 400, "hidden_size": 650, "tied": True},
-                **{"embedding_dropout": 0.4, "hidden_dropout": 0.25, "output_dropout": 0.4},
-                **{"word_dropout": 0.1, "recurrent_dropout": 0.4, "optimizer": "adamw", "learning_rate": 0.002},
+                **{"embedding_dropout": 0.3, "hidden_dropout": 0.25, "output_dropout": 0.4},
+                **{"word_dropout": 0.1, "recurrent_dropout": 0.3, "optimizer": "adamw", "learning_rate": 0.002},
                 **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 35, "random_bptt_len": True},
                 **{"activation_penalty": 2.0, "temporal_penalty": 1.0, "max_grad_norm": 0.25},
-                **{"epochs": 28, "patience": 6},
+                **{"epochs": 15, "patience": 6},
             },
         ),
         Recipe(
