@@ -24,7 +24,8 @@ def map_in_order(
     function
         Gives the same result whichever thread calls it; it is worth a thread where it releases the interpreter's lock.
     items
-        Read by the caller's thread, a few ahead of what is asked for.
+        Read by the caller's thread, a few ahead of what is asked for. If that fails, the results of those before come
+        first, and then the error.
     threads
         How many; None takes the cores that the process may use. One calls the function where the result is asked for.
 
@@ -38,9 +39,10 @@ def map_in_order(
         yield from map(function, items)
         return
     waiting: deque[Future[Result]] = deque()
+    failures: list[Exception] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="fastlm") as pool:
         try:
-            for item in items:
+            for item in _until_failure(items, failures):
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > WAITING * threads:
                     yield waiting.popleft().result()
@@ -49,3 +51,12 @@ def map_in_order(
         finally:  # an error, or nobody asks any more
             for future in waiting:
                 future.cancel()
+    if failures:
+        raise failures[0]
+
+
+def _until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
+    try:
+        yield from items
+    except Exception as failure:
+        failures.append(failure)

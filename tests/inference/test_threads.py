@@ -44,6 +44,18 @@ def test_an_error_comes_in_its_turn(threads):
         next(results)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_what_comes_before_an_item_that_cannot_be_read_is_done_first(threads):
+    def items():
+        yield from range(3)
+        raise OSError("no more")
+
+    results = map_in_order(lambda item: item * item, items(), threads)
+    assert [next(results) for _ in range(3)] == [0, 1, 4]
+    with pytest.raises(OSError, match="no more"):
+        next(results)
+
+
 def test_threads_must_be_a_number():
     with pytest.raises(ValueError, match="threads is 0"):
         list(map_in_order(len, [], 0))
