@@ -18,24 +18,20 @@ Seconds = tuple[float, float]  # of the clock, and of the processor
 
 
 def measure_frozen(models: Mapping[str, fastlm.LanguageModel], folder: Path) -> None:
-    """Print a table of the models that can be frozen, one thread; contenders take turns, figures are medians.
+    """Print a table of window models, frozen, one thread; contenders take turns, figures are medians.
 
     The text that is scored is the training text, from its file; perplexities are those of the validation text.
     """
-    sources = {name: model for name, model in models.items() if isinstance(model, fastlm.NNLM)}
-    sources = {name: model for name, model in sources.items() if model.self_normalised}
-    if not sources:
-        raise SystemExit("python bench use frozen: give --model FILE, an NNLM trained with --self-normalising")
     text, valid = folder / "ptb.train.txt", folder / "ptb.valid.txt"
     with TemporaryDirectory() as scratch:
         contenders: dict[str, fastlm.LanguageModel] = {}
         rows = {}
-        for name, model in sources.items():
+        for name, model in models.items():
             for dtype in ("float32", "int8"):
                 path = Path(scratch) / f"{name}.{dtype}.fastlm"
                 rows[f"{name}, {dtype}"] = freeze(model, dtype, valid, path)
                 contenders[f"{name}, {dtype}"] = fastlm.load(path, verify=False)
-        vocabulary = next(iter(sources.values())).vocabulary
+        vocabulary = next(iter(models.values())).vocabulary
         counts = fastlm.NGramLM(vocabulary).fit(fastlm.Corpus.encode(text, vocabulary))
         contenders["5-gram"] = counts
         perplexity = counts.evaluate(fastlm.Corpus.encode(valid, vocabulary), threads=1).perplexity

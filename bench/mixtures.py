@@ -40,8 +40,6 @@ def adapting(
 ) -> Iterator[tuple[str, fastlm.LanguageModel]]:
     """Yield the network as it is, and in each way in which it adapts, tuned."""
     yield "", network
-    plain = fastlm.Adapted(network, cache_weight=0.0).tune(held_out, threads=1)
-    yield "dynamic evaluation, one rate", plain
     tuned = fastlm.Adapted(network, gradient_sizes=sizes).tune(held_out, threads=1)
     without_cache = asdict(tuned.settings) | {"cache_weight": 0.0}
     yield "dynamic evaluation", fastlm.Adapted(network, **without_cache, gradient_sizes=sizes)

@@ -1,11 +1,11 @@
 """Measure models in other people's software: n-best lists rescored, one model under many threads, texts scored.
 
 Parts: rescore (100-best lists with shared prefixes against hypothesis by hypothesis), threads (8 threads that hammer
-one model through its states, against what one gets), score (tables of all tokens against the forward part of training);
-and if it is named, frozen (queries a second of models that are frozen). Sentences and vocabulary are those of the Penn
-Treebank in the folder that --data names. Models are given by --model; without, some are made as large as those of bench
-quality, with parameters drawn at random, and a 5-gram model of the training text. The text of score is docs.valid.txt,
-its model an LSTM of the recipe's size.
+one model through its states, against what one gets), score (tables of all tokens against the forward part of training),
+frozen (queries a second of window models that are frozen, which --window names). Sentences and vocabulary are those of
+the Penn Treebank in the folder that --data names. The models of rescore and threads are given by --model; without, some
+are made as large as those of bench quality, with parameters drawn at random, and a 5-gram model of the training text.
+The text of score is docs.valid.txt, its model an LSTM of the recipe's size.
 """
 
 import argparse
@@ -29,9 +29,9 @@ Scorer = Callable[[fastlm.LanguageModel, Sequence[str]], np.ndarray]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    usual = ", ".join(USUAL)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which: {usual} (these, if none is named), frozen")
-    parser.add_argument("--model", type=Path, action="append", help="a model file of the Penn Treebank's words")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which (default: all): {', '.join(PARTS)}")
+    parser.add_argument("--model", type=Path, action="append", help="a model file, for rescore and threads")
+    parser.add_argument("--window", type=Path, action="append", help="an NNLM trained to be frozen, for frozen")
     parser.add_argument("--sentences", type=int, default=20, help="how many lists of each kind (20)")
     parser.add_argument("--tokens", type=int, default=TOKENS, help=f"of the text of score ({TOKENS})")
     parser.add_argument("--rounds", type=int, default=5, help="of score (5)")
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         raise SystemExit(f"python bench use: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    for number, name in enumerate(options.parts or USUAL):
+    for number, name in enumerate(options.parts or PARTS):
         print("\n" * (number > 0) + f"## {name}\n", flush=True)
         PARTS[name](options)
     return 0
@@ -155,10 +155,16 @@ def decode(model: fastlm.LanguageModel, sentences: Sequence[Sequence[str]]) -> l
     return found
 
 
-USUAL = ("rescore", "threads", "score")
+def frozen(options: argparse.Namespace) -> None:
+    if not options.window:
+        print("left out: name an NNLM that was trained with --self-normalising by --window")
+        return
+    measure_frozen({path.stem: fastlm.load(path) for path in options.window}, options.data)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "rescore": lambda options: rescore(dict(models_of(options)), sentences_of(options)),
     "threads": lambda options: threads(dict(models_of(options)), sentences_of(options)),
     "score": lambda options: print_scoring(options.data / "docs.valid.txt", options.tokens, options.rounds),
-    "frozen": lambda options: measure_frozen(dict(models_of(options)), options.data),
+    "frozen": frozen,
 }

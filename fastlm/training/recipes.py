@@ -225,7 +225,7 @@ RECIPES = {
             {
                 **{"context_size": 6, "embedding_dim": 150, "hidden_size": 300, "context": "continuous"},
                 **{"embedding_dropout": 0.3, "output_dropout": 0.5, "optimizer": "adamw"},
-                **{"learning_rate": 0.001, "weight_decay": 0.03, "batch_size": 256, "epochs": 15, "patience": 5},
+                **{"learning_rate": 0.001, "weight_decay": 0.03, "batch_size": 256, "epochs": 9, "patience": 5},
             },
         ),
         Recipe(
@@ -234,9 +234,9 @@ RECIPES = {
             "the modern window model (Sun & Iyyer 2021), in an hour",
             {
                 **{"num_layers": 3, "context_size": 8, "num_averages": 4, "activation": "gelu", "tied": True},
-                **{"context": "continuous", "embedding_dim": 256, "hidden_size": 512, "embedding_dropout": 0.4},
-                **{"hidden_dropout": 0.5, "output_dropout": 0.5, "word_dropout": 0.2, "optimizer": "adamw"},
-                **{"learning_rate": 0.0015, "weight_decay": 0.1, "batch_size": 512, "epochs": 24, "patience": 6},
+                **{"context": "continuous", "embedding_dim": 256, "hidden_size": 512, "embedding_dropout": 0.35},
+                **{"hidden_dropout": 0.4, "output_dropout": 0.5, "word_dropout": 0.15, "optimizer": "adamw"},
+                **{"learning_rate": 0.0015, "weight_decay": 0.1, "batch_size": 512, "epochs": 14, "patience": 6},
             },
         ),
         Recipe(
@@ -245,10 +245,10 @@ RECIPES = {
             "the plain recurrent network (Mikolov et al. 2010), regularised, in an hour",
             {
                 **{"cell": "elman", "num_layers": 2, "embedding_dim": 320, "hidden_size": 640, "residual": True},
-                **{"tied": True, "embedding_dropout": 0.2, "hidden_dropout": 0.2, "output_dropout": 0.4},
-                **{"word_dropout": 0.05, "recurrent_dropout": 0.05, "optimizer": "adamw", "learning_rate": 0.0015},
+                **{"tied": True, "embedding_dropout": 0.15, "hidden_dropout": 0.15, "output_dropout": 0.35},
+                **{"recurrent_dropout": 0.05, "optimizer": "adamw", "learning_rate": 0.0015},
                 **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 35, "max_grad_norm": 0.25},
-                **{"epochs": 24, "patience": 6},
+                **{"epochs": 14, "patience": 6},
             },
         ),
         Recipe(
@@ -257,10 +257,10 @@ RECIPES = {
             "gated recurrent units (Cho et al. 2014), in two hours",
             {
                 **{"cell": "gru", "num_layers": 2, "embedding_dim": 400, "hidden_size": 650, "tied": True},
-                **{"embedding_dropout": 0.4, "hidden_dropout": 0.25, "output_dropout": 0.45},
-                **{"word_dropout": 0.1, "recurrent_dropout": 0.4, "optimizer": "adamw", "learning_rate": 0.0015},
+                **{"embedding_dropout": 0.3, "hidden_dropout": 0.2, "output_dropout": 0.4},
+                **{"word_dropout": 0.1, "recurrent_dropout": 0.3, "optimizer": "adamw", "learning_rate": 0.0015},
                 **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 35, "max_grad_norm": 0.25},
-                **{"epochs": 26, "patience": 6},
+                **{"epochs": 14, "patience": 6},
             },
         ),
         Recipe(
