@@ -40,12 +40,19 @@ def _same_file(path: str, other: str) -> bool:
 
 
 def read_texts(
-    options: argparse.Namespace, say: Callable[[str], object], vocabulary: "Vocabulary | None" = None
+    options: argparse.Namespace,
+    say: Callable[[str], object],
+    vocabulary: "Vocabulary | None" = None,
+    *,
+    trains_unknown: bool = True,
 ) -> tuple["Corpus", "Corpus | None"]:
-    """Read training and validation text, in the words of a vocabulary if there is one, and say what was found."""
+    """Read training and validation text, in the words of a vocabulary if there is one, and say what was found.
+
+    `trains_unknown` says of a model that it learns what <unk> is from unknown words alone, so that it needs some.
+    """
     text = _open_corpus(options, vocabulary) or _encode(options, vocabulary)
     say(f"{options.file}: {described(text)}; vocabulary of {len(text.vocabulary):,}")
-    if text.num_unknown == 0:
+    if trains_unknown and text.num_unknown == 0:
         say(
             "no word of the text is outside of the vocabulary: <unk> stays untrained, and what the model says of "
             "unknown words means nothing; --min-count 2 leaves rare words to it"

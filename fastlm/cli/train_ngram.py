@@ -54,7 +54,7 @@ def train_ngram(options: argparse.Namespace) -> None:
     check_files(options)
     check_writable(options.output)
     say = teller(quiet=options.quiet)
-    text, valid = read_texts(options, say)
+    text, valid = read_texts(options, say, trains_unknown=False)  # <unk> is as likely as any word never seen
     model = NGramLM(text.vocabulary, order=options.order, smoothing=options.smoothing)
     say(f"estimating takes at most {model.memory_bound(text) / 1e6:,.0f} MB of memory")
     model.fit(text)

@@ -17,7 +17,7 @@ from fastlm.kernels.ngram import Trie
 from fastlm.modelfile import ModelContents, write_model
 from fastlm.models import ngram_arpa
 from fastlm.models.base import LanguageModel
-from fastlm.models.ngram_estimation import Level, estimate, memory_bound
+from fastlm.models.ngram_estimation import Level, estimate, memory_bound, stored_levels
 from fastlm.nn.parallel import Block, Workers
 from fastlm.nn.parameters import FloatArray, IntArray
 from fastlm.text.arpa import ArpaReader, write_arpa
@@ -32,12 +32,6 @@ SMOOTHINGS = ("kneser-ney", "none")  # that can be estimated
 FROM_ARPA = "arpa"  # whatever the weights of an ARPA file come from
 BLOCK_TOKENS = 1 << 16  # that a thread scores at a time
 ROUND_TOKENS = 1 << 20  # after which progress is told
-FIELDS: dict[str, Any] = {
-    "words": np.int32,
-    "log10_probs": np.float32,
-    "log10_backoffs": np.float32,
-    "first_children": np.int32,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +67,7 @@ class NGramLM(LanguageModel):
     order : int
         n: 5 looks at four words.
     smoothing : {"kneser-ney", "none"}
-        "arpa" stands here in a model that `read_arpa` has made.
+        In the `config` of a model that `read_arpa` has made stands "arpa".
 
     Notes
     -----
@@ -100,8 +94,9 @@ class NGramLM(LanguageModel):
     def __init__(self, vocabulary: Vocabulary, *, order: int = 5, smoothing: str = "kneser-ney") -> None:
         if not isinstance(vocabulary, Vocabulary):
             raise ValueError(f"vocabulary must be a Vocabulary, got {type(vocabulary).__name__}; see Vocabulary.build")
-        if smoothing not in (*SMOOTHINGS, FROM_ARPA):
-            raise ValueError(f"smoothing is {smoothing!r}, expected {' or '.join(map(repr, SMOOTHINGS))}")
+        if smoothing not in SMOOTHINGS:
+            advice = "; NGramLM.read_arpa makes models of ARPA files" if smoothing == FROM_ARPA else ""
+            raise ValueError(f"smoothing is {smoothing!r}, expected {' or '.join(map(repr, SMOOTHINGS))}{advice}")
         self.vocabulary = vocabulary
         self.context = "sentence"
         self.config = {
@@ -143,17 +138,32 @@ class NGramLM(LanguageModel):
         >>> fastlm.NGramLM(vocabulary, order=3, smoothing="none").fit(corpus).evaluate(corpus).perplexity < 2
         True
         """
-        if self.config["smoothing"] == FROM_ARPA:
-            raise ValueError("this model comes from an ARPA file, which does not say how to fit it; make a new NGramLM")
-        check_vocabulary(corpus, self.vocabulary)
+        self._check_fit(corpus)
         levels, info = estimate(corpus, self.config["order"], self.config["smoothing"])
         self._take(levels)
         self.info = {"training": info}
         return self
 
     def memory_bound(self, corpus: Corpus) -> int:
-        """Return how many bytes `fit` takes at most, beside the corpus; a text that repeats itself takes less."""
+        """Return how many bytes `fit` takes at most, beside the corpus; a text that repeats itself takes less.
+
+        Parameters
+        ----------
+        corpus : Corpus
+            Of the model's vocabulary.
+
+        Raises
+        ------
+        ValueError
+            As `fit`.
+        """
+        self._check_fit(corpus)
         return memory_bound(corpus, self.config["order"])
+
+    def _check_fit(self, corpus: Corpus) -> None:
+        if self.config["smoothing"] == FROM_ARPA:
+            raise ValueError("this model comes from an ARPA file, which does not say how to fit it; make a new NGramLM")
+        check_vocabulary(corpus, self.vocabulary)
 
     def _take(self, levels: list[Level]) -> None:
         self._fitted = Trie(levels, self.vocabulary.end_id)
@@ -198,11 +208,12 @@ class NGramLM(LanguageModel):
     def from_contents(cls, contents: ModelContents) -> Self:
         """Build the model that a model file describes, over the file's own arrays."""
         try:
-            model = cls(contents.vocabulary, **contents.config)
+            model = cls._described(contents.vocabulary, contents.config)
             missing = model.config.keys() - contents.config.keys()
             if missing:
                 raise ValueError(f"it does not say {', '.join(sorted(missing))}")
-            model._take(_stored_levels(contents.arrays, model.config))
+            smoothed = model.config["smoothing"] != "none"
+            model._take(stored_levels(contents.arrays, model.config["order"], smoothed=smoothed))
         except (TypeError, ValueError) as error:
             raise ModelFileError(f"the model file does not describe an n-gram model: {error}") from error
         if model._trie.vocab_size != len(contents.vocabulary):
@@ -211,6 +222,15 @@ class NGramLM(LanguageModel):
                 f"{len(contents.vocabulary)} words of its vocabulary"
             )
         model.info = dict(contents.info)
+        return model
+
+    @classmethod
+    def _described(cls, vocabulary: Vocabulary, config: dict[str, Any]) -> Self:
+        """Make the model, still without its levels, that a file's config describes, one from an ARPA file included."""
+        if config.get("smoothing") != FROM_ARPA:
+            return cls(vocabulary, **config)
+        model = cls(vocabulary, **{**config, "smoothing": "none"})
+        model.config["smoothing"] = FROM_ARPA
         return model
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -253,19 +273,20 @@ class NGramLM(LanguageModel):
         >>> vocabulary = fastlm.Vocabulary.build(text)
         >>> model = fastlm.NGramLM(vocabulary, order=1).fit(fastlm.Corpus.encode(text, vocabulary))
         >>> model.write_arpa("cat.arpa.gz")
+        [10]
         >>> fastlm.NGramLM.read_arpa("cat.arpa.gz").score("the cat") == model.score("the cat")
         True
         """
         arpa = ArpaReader(path, tokenizer)
         if len(arpa.num_ngrams) > MAX_ORDER:
             raise DataError(f"{arpa.name}: n-grams of order 1 to {len(arpa.num_ngrams)}, expected {MAX_ORDER} at most")
-        model = cls(arpa.vocabulary, order=len(arpa.num_ngrams), smoothing=FROM_ARPA)
+        model = cls._described(arpa.vocabulary, {"order": len(arpa.num_ngrams), "smoothing": FROM_ARPA})
         levels, info = ngram_arpa.read_levels(arpa)
         model._take(levels)
         model.info = {"training": info}
         return model
 
-    def write_arpa(self, path: str | os.PathLike[str]) -> None:
+    def write_arpa(self, path: str | os.PathLike[str]) -> list[int]:
         """Write the model as an ARPA file; read again, it gives the same scores.
 
         The tokenizer and the words' counts are not kept: the format has no place for them. Without smoothing every
@@ -278,6 +299,11 @@ class NGramLM(LanguageModel):
         path : str or path-like
             Compressed if it ends in .gz.
 
+        Returns
+        -------
+        list of int
+            How many n-grams of each order the file has: those of the model, but for an `<unk>` without probability.
+
         Raises
         ------
         DataError
@@ -285,7 +311,9 @@ class NGramLM(LanguageModel):
         FileError
             If the file cannot be written; what stood there before is then whole.
         """
-        write_arpa(path, self.vocabulary, *ngram_arpa.sections(self._trie, self._levels, self.vocabulary))
+        num_ngrams, sections = ngram_arpa.sections(self._trie, self._levels, self.vocabulary)
+        write_arpa(path, self.vocabulary, num_ngrams, sections)
+        return num_ngrams
 
     def start(self) -> Context:
         """Return the state at the beginning of a sentence."""
@@ -369,28 +397,3 @@ def _whole_sentences(corpus: Corpus) -> list[Block]:
     places = np.searchsorted(bounds, np.arange(BLOCK_TOKENS, bounds[-1], BLOCK_TOKENS))
     stops = np.unique([*bounds[places], bounds[-1]]).tolist()
     return list(zip([0, *stops[:-1]], stops, strict=True))
-
-
-def _stored_levels(arrays: dict[str, NDArray[Any]], config: dict[str, Any]) -> list[Level]:
-    """Return the levels in a model file's arrays, all of which must be there and of the right types."""
-    order, smoothed = config["order"], config["smoothing"] != "none"
-    expected = {f"order{n}.{name}" for n in range(1, order + 1) for name in FIELDS}
-    expected -= {"order1.words", f"order{order}.first_children", f"order{order}.log10_backoffs"}
-    if not smoothed:
-        expected -= {f"order{n}.log10_backoffs" for n in range(1, order)}
-    if arrays.keys() != expected:
-        missing, more = sorted(expected - arrays.keys()), sorted(arrays.keys() - expected)
-        raise ValueError(f"its arrays are not those of order {order}: missing {missing}, not expected {more}")
-    for name, array in arrays.items():
-        dtype = FIELDS[name.partition(".")[2]]
-        if array.dtype != dtype or array.ndim != 1:
-            raise ValueError(f"array {name!r} is {array.dtype}{list(array.shape)}, expected {dtype.__name__}[…]")
-    return [
-        Level(
-            arrays.get(f"order{n}.words"),
-            arrays[f"order{n}.log10_probs"],
-            arrays.get(f"order{n}.log10_backoffs"),
-            arrays.get(f"order{n}.first_children"),
-        )
-        for n in range(1, order + 1)
-    ]

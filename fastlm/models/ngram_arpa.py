@@ -114,8 +114,8 @@ class _LevelBuilder:
 
 def sections(trie: Trie, levels: list[Level], vocabulary: Vocabulary) -> tuple[list[int], Iterator[Iterator[NGrams]]]:
     """Return what an ARPA file says of a model: how many n-grams there are of each order, and the n-grams."""
-    # What has no probability is left out, as in the file that the model then comes from: <unk>, if anything.
-    first = int(np.isneginf(levels[0].log10_probs[vocabulary.unknown_id]))
+    # A file without <unk> among its 1-grams says that unknown words have no probability; the others are always there.
+    first = 0 if _says_of(levels, vocabulary.unknown_id) else 1
     num_ngrams = [len(level.log10_probs) for level in levels]
     num_ngrams[0] -= first
 
@@ -129,6 +129,17 @@ def sections(trie: Trie, levels: list[Level], vocabulary: Vocabulary) -> tuple[l
             yield NGrams(ids, log10_probs, None if backoffs is None else backoffs[rows])
 
     return num_ngrams, (section(order, level) for order, level in enumerate(levels, start=1))
+
+
+def _says_of(levels: list[Level], word: int) -> bool:
+    """Whether a model says anything of a word: a probability, a back-off weight, or longer n-grams."""
+    log10_probs, log10_backoffs, first_children = levels[0].log10_probs, _backoffs(levels[0]), levels[0].first_children
+    return (
+        bool(log10_probs[word] > -np.inf)
+        or (log10_backoffs is not None and bool(log10_backoffs[word] != 0))
+        or (first_children is not None and bool(first_children[word] < first_children[word + 1]))
+        or any(level.words is not None and word in level.words for level in levels)
+    )
 
 
 def _backoffs(level: Level) -> Float32Array | None:

@@ -1,4 +1,4 @@
-"""How an n-gram model comes from a text: counting, Kneser-Ney's discounts, and levels of a trie."""
+"""How an n-gram model comes from a text: counting, Kneser-Ney's discounts, and levels of a trie, as files have them."""
 
 import logging
 from dataclasses import dataclass
@@ -14,7 +14,15 @@ from fastlm.nn.parameters import IntArray
 from fastlm.text.arpa import NEVER
 from fastlm.text.corpus import Corpus
 
-__all__ = ["FALLBACK_DISCOUNTS", "Float32Array", "Level", "estimate", "kneser_ney_discounts", "memory_bound"]
+__all__ = [
+    "FALLBACK_DISCOUNTS",
+    "Float32Array",
+    "Level",
+    "estimate",
+    "kneser_ney_discounts",
+    "memory_bound",
+    "stored_levels",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +50,38 @@ class Level(NamedTuple):
     log10_probs: Float32Array
     log10_backoffs: Float32Array | None
     first_children: IntArray | None
+
+
+FIELDS: dict[str, Any] = {
+    "words": np.int32,
+    "log10_probs": np.float32,
+    "log10_backoffs": np.float32,
+    "first_children": np.int32,
+}
+
+
+def stored_levels(arrays: dict[str, NDArray[Any]], order: int, *, smoothed: bool) -> list[Level]:
+    """Return the levels in a model file's arrays, all of which must be there and of the right types."""
+    expected = {f"order{n}.{name}" for n in range(1, order + 1) for name in FIELDS}
+    expected -= {"order1.words", f"order{order}.first_children", f"order{order}.log10_backoffs"}
+    if not smoothed:
+        expected -= {f"order{n}.log10_backoffs" for n in range(1, order)}
+    if arrays.keys() != expected:
+        missing, more = sorted(expected - arrays.keys()), sorted(arrays.keys() - expected)
+        raise ValueError(f"its arrays are not those of order {order}: missing {missing}, not expected {more}")
+    for name, array in arrays.items():
+        dtype = FIELDS[name.partition(".")[2]]
+        if array.dtype != dtype or array.ndim != 1:
+            raise ValueError(f"array {name!r} is {array.dtype}{list(array.shape)}, expected {dtype.__name__}[…]")
+    return [
+        Level(
+            arrays.get(f"order{n}.words"),
+            arrays[f"order{n}.log10_probs"],
+            arrays.get(f"order{n}.log10_backoffs"),
+            arrays.get(f"order{n}.first_children"),
+        )
+        for n in range(1, order + 1)
+    ]
 
 
 @dataclass
@@ -236,12 +276,17 @@ def _interpolate(counted: list[Counted], discounts: list[tuple[float, float, flo
 
 
 def _relative_frequencies(counted: list[Counted]) -> list[Level]:
-    """Estimate by maximum likelihood; what was not seen has no probability, and nothing to back off to."""
-    counts = counted[0].counts[:-1]
-    levels = [_unigram_level(counts / counts.sum(dtype=np.int64), counted[0].first_children)]
-    for below, each in pairwise(counted):
-        assert below.first_children is not None
+    """Estimate by maximum likelihood; what was not seen has no probability, and nothing to back off to.
+
+    `counted` is used up, so that no order is held twice.
+    """
+    unigrams = counted.pop(0)
+    counts = unigrams.counts[:-1]
+    levels = [_unigram_level(counts / counts.sum(dtype=np.int64), unigrams.first_children)]
+    while counted:
+        each, contexts = counted.pop(0), levels[-1].first_children
+        assert contexts is not None
         log10_probs = np.empty(len(each.words), np.float32)
-        ngram_estimates.relative_frequencies(log10_probs, each.counts, below.first_children)
+        ngram_estimates.relative_frequencies(log10_probs, each.counts, contexts)
         levels.append(Level(each.words, log10_probs, None, each.first_children))
     return levels

@@ -28,6 +28,7 @@ __all__ = ["NEVER", "ArpaReader", "NGrams", "write_arpa"]
 logger = logging.getLogger(__name__)
 
 NEVER = -99.0  # the log10 of zero, by custom: of what is never predicted, as <s>
+OTHER_UNKNOWN = "<UNK>"  # what some programs write for <unk>
 MAX_COUNT = 2**31 - 1
 MAX_LINE = 1 << 20  # bytes
 ROWS = 1 << 16  # n-grams that are read at a time
@@ -124,6 +125,9 @@ class ArpaReader:
         self._declared = len(counts)
         while counts[-1] == 0:
             counts.pop()
+        if 0 in counts:
+            order = len(counts) - counts[::-1].index(0)
+            self._fail(f"no {order}-grams, but {order + 1}-grams; expected their contexts among them")
         return counts
 
     def _enter(self, order: int) -> None:
@@ -156,10 +160,12 @@ class ArpaReader:
                 self._fail(f"the word {word!r} is there twice; expected every word once")
             if log10_prob > 0 and word != Vocabulary.START:
                 self._fail(f"the log-probability of {word!r} is {log10_prob:g}, expected 0 or less")
+            if log10_backoff and len(self.num_ngrams) == 1:
+                self._fail_at_backoff(self._lines.number)
             weights[word] = log10_prob, log10_backoff
             self._lines.advance()
-        if Vocabulary.UNKNOWN not in weights and "<UNK>" in weights:
-            weights[Vocabulary.UNKNOWN] = weights.pop("<UNK>")
+        if Vocabulary.UNKNOWN not in weights and OTHER_UNKNOWN in weights:
+            weights[Vocabulary.UNKNOWN] = weights.pop(OTHER_UNKNOWN)
         return self._sorted_unigrams(weights, tokenizer)
 
     def _sorted_unigrams(
@@ -223,18 +229,22 @@ class ArpaReader:
             if num_read == 0:
                 self._explain(order)
             if highest and log10_backoffs[:num_read].any():
-                at_fault = int(np.flatnonzero(log10_backoffs[:num_read])[0])
-                self._fail(f"a back-off weight at the highest order, {order}; expected none there", line + at_fault)
+                self._fail_at_backoff(line + int(np.flatnonzero(log10_backoffs[:num_read])[0]))
             self._lines.skip_to(at, num_read)
             left -= num_read
             backoffs = None if highest else _with_zeros(log10_backoffs[:num_read])
             yield NGrams(ids[:num_read], _with_zeros(log10_probs[:num_read]), backoffs, line)
 
+    def _fail_at_backoff(self, line: int) -> NoReturn:
+        order = len(self.num_ngrams)
+        self._fail(f"a back-off weight at the highest order, {order}; expected none there", line)
+
     def _explain(self, order: int) -> NoReturn:
         """Say why the line here is no n-gram."""
         log10_prob, words, _ = self._parse(order)
         for word in words:
-            if word not in (*self.vocabulary.words[:1], Vocabulary.START) and self.vocabulary[word] == 0:
+            named = word in (Vocabulary.UNKNOWN, OTHER_UNKNOWN, Vocabulary.START)
+            if not named and self.vocabulary[word] == self.vocabulary.unknown_id:
                 self._fail(f"the word {word!r} is not among the 1-grams")
         if log10_prob > 0:
             self._fail(f"the log-probability of {' '.join(words)!r} is {log10_prob:g}, expected 0 or less")

@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import logging
+import math
 import re
 import sys
 from pathlib import Path
@@ -95,6 +96,20 @@ def test_without_smoothing_what_was_not_seen_is_infinite(run, text, output, tmp_
     assert json.loads(capsys.readouterr().out)["perplexity"] is None
     assert main(["score", output, str(other)]) == 0
     assert capsys.readouterr().out == "-inf\t7\t0\tthe mat sat on the cat\n"
+
+
+@pytest.mark.parametrize("smoothing", ["kneser-ney", "none"])
+def test_unknown_words_need_no_training(run, text, output, smoothing):
+    """Those that the text does not have are like any word never seen; a network knows nothing of them, and says so."""
+    warning = "<unk> stays untrained"
+    assert warning not in run(text, "-o", output, "--smoothing", smoothing)[2]
+    model = fastlm.load(output)
+    assert (model.score("zebra").log_prob > -math.inf) == (smoothing == "kneser-ney")
+
+
+def test_a_network_says_that_unknown_words_stay_untrained(text, output, capsys):
+    assert main(["train", "nnlm", text, "-o", output, "--epochs", "1", "--hidden-size", "2"]) == 0
+    assert "no word of the text is outside of the vocabulary: <unk> stays untrained" in capsys.readouterr().err
 
 
 def test_what_cannot_be_estimated_is_said(run, output, tmp_path, caplog):

@@ -333,6 +333,11 @@ def test_wrong_smoothing_is_named(smoothing: object) -> None:
         NGramLM(VOCABULARY, smoothing=smoothing)
 
 
+def test_only_files_are_of_an_arpa_model() -> None:
+    with pytest.raises(ValueError, match=r"'arpa', expected 'kneser-ney' or 'none'; .*NGramLM.read_arpa"):
+        NGramLM(VOCABULARY, smoothing="arpa")
+
+
 @pytest.mark.parametrize("vocabulary", [None, ["the", "cat"], "words.txt"])
 def test_what_is_no_vocabulary(vocabulary: Any) -> None:
     with pytest.raises(ValueError, match=f"must be a Vocabulary, got {type(vocabulary).__name__}"):
@@ -356,11 +361,14 @@ def test_ids_that_are_none(model: NGramLM, ids: np.ndarray) -> None:
 
 def test_corpora_of_another_vocabulary(model: NGramLM) -> None:
     other = Corpus.from_ids([90, 91, 92], Vocabulary([f"w{i}" for i in range(100)]))
-    for use in (model.fit, model.token_log_probs, model.evaluate):
+    for use in (model.fit, model.memory_bound, model.token_log_probs, model.evaluate):
         with pytest.raises(ValueError, match="another vocabulary"):
             use(other)
-    with pytest.raises(ValueError, match="must be a Corpus, got list"):
-        model.fit([3, 4, 1])
+    for use in (model.fit, model.memory_bound):
+        with pytest.raises(ValueError, match="must be a Corpus, got list"):
+            use([3, 4, 1])
+        with pytest.raises(ValueError, match="must be a Corpus, got str"):
+            use("t.txt")
 
 
 @pytest.mark.parametrize("num_streams", [0, -3])

@@ -1,11 +1,6 @@
-"""N-gram models from ARPA files and back: the same scores, whatever the order of the lines, and clear errors.
-
-With `pytest --kenlm FOLDER` the files of KenLM themselves are read: train.txt, order3.arpa, order5.arpa and scores.tsv,
-all with .xz behind.
-"""
+"""N-gram models from ARPA files and back: the same scores, whatever the order of the lines, and clear errors."""
 
 import gzip
-import lzma
 import math
 from pathlib import Path
 
@@ -128,8 +123,9 @@ def test_a_read_model_is_a_model_like_others(tmp_path: Path) -> None:
     loaded = fastlm.load(tmp_path / "model.fastlm")
     assert (loaded.config, loaded.info, loaded.vocabulary) == (model.config, model.info, model.vocabulary)
     assert loaded.score("abcdz").log_prob == model.score("abcdz").log_prob
-    with pytest.raises(ValueError, match="comes from an ARPA file"):
-        loaded.fit(Corpus.encode(["abc"], model.vocabulary))
+    for use in (loaded.fit, loaded.memory_bound):
+        with pytest.raises(ValueError, match="comes from an ARPA file"):
+            use(Corpus.encode(["abc"], model.vocabulary))
 
 
 def test_a_file_without_unknown_words(tmp_path: Path) -> None:
@@ -141,6 +137,35 @@ def test_a_file_without_unknown_words(tmp_path: Path) -> None:
     model.write_arpa(tmp_path / "b.arpa")
     assert "<unk>" not in (tmp_path / "b.arpa").read_text()
     assert NGramLM.read_arpa(tmp_path / "b.arpa").score("a") == model.score("a")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "bigram", "written"),
+    [
+        ("-99 <unk>", "-0.25 a </s>", False),
+        ("-99 <unk> 0", "-0.25 a </s>", False),
+        ("-99 <unk> -0.3", "-0.25 a </s>", True),
+        ("-99 <unk>", "-0.25 <unk> a", True),
+        ("-99 <unk> -0.3", "-0.25 <unk> a", True),
+        ("-99 <unk>", "-0.25 a <unk>", True),
+        ("-2 <unk>", "-0.25 a </s>", True),
+    ],
+)
+def test_an_impossible_unknown_word_is_written_where_it_matters(
+    tmp_path: Path, unknown: str, bigram: str, written: bool
+) -> None:
+    """It stays out, as in the file that such a model comes from, unless something is said of what follows it."""
+    text = f"\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n{unknown}\n-0.5 </s>\n-0.75 a -0.5\n-99 <s> -0.125\n"
+    (tmp_path / "a.arpa").write_text(f"{text}\n\\2-grams:\n{bigram}\n\n\\end\\\n")
+    model = NGramLM.read_arpa(tmp_path / "a.arpa")
+    assert model.write_arpa(tmp_path / "b.arpa") == [3 + written, 1]
+    assert "\t<unk>\t" in (tmp_path / "b.arpa").read_text() or not written
+    again = NGramLM.read_arpa(tmp_path / "b.arpa")
+    for line in ("z a a", "a z", "a", "z"):
+        assert again.score(line) == model.score(line)
+    assert {name: array.tobytes() for name, array in again.parameters.items()} == {
+        name: array.tobytes() for name, array in model.parameters.items()
+    }
 
 
 def test_ngrams_that_no_sentence_has_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -188,6 +213,13 @@ def test_contexts_must_be_there(tmp_path: Path) -> None:
     path = tmp_path / "model.arpa"
     path.write_text(ARPA.replace("<s> a b", "b a b"))
     with pytest.raises(DataError, match="arpa, line 18: the context 'b a' of this 3-gram is not among the 2-grams"):
+        NGramLM.read_arpa(path)
+
+
+def test_an_order_between_others_is_not_empty(tmp_path: Path) -> None:
+    path = tmp_path / "model.arpa"
+    path.write_text(ARPA.replace("ngram 2=2", "ngram 2=0").replace("-0.25 <s> a -0.5\n-0.5 a b 0\n", ""))
+    with pytest.raises(DataError, match="arpa, line 6: no 2-grams, but 3-grams; expected their contexts among them"):
         NGramLM.read_arpa(path)
 
 
@@ -260,36 +292,3 @@ def test_damaged_files_never_crash(data: st.DataObject, tmp_path_factory: pytest
         assert "damaged.arpa" in str(error)
     else:
         assert not math.isnan(model.score("a b c").log_prob)
-
-
-# KenLM's own files
-
-
-@pytest.fixture(scope="module")
-def kenlm(request: pytest.FixtureRequest) -> Path:
-    folder = request.config.getoption("--kenlm")
-    if folder is None:
-        pytest.skip("KenLM's files are not at hand: name their folder by --kenlm")
-    return Path(folder)
-
-
-@pytest.mark.parametrize("order", [3, 5])
-def test_kenlms_files_give_kenlms_scores(kenlm: Path, order: int) -> None:
-    model = NGramLM.read_arpa(kenlm / f"order{order}.arpa.xz")
-    header, *rows = [line.split("\t") for line in (kenlm / "scores.tsv").read_text(encoding="utf-8").splitlines()]
-    expected = [float(row[header.index(f"log10_{order}gram")]) for row in rows]
-    scores = [model.score(row[header.index("sentence")]).log_prob / math.log(10) for row in rows]
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("order", [3, 5])
-def test_what_is_estimated_is_what_kenlm_estimates(kenlm: Path, order: int, tmp_path: Path) -> None:
-    text = lzma.decompress((kenlm / "train.txt.xz").read_bytes()).decode().splitlines()
-    read = NGramLM.read_arpa(kenlm / f"order{order}.arpa.xz")
-    model = NGramLM(read.vocabulary, order=order).fit(Corpus.encode(text, read.vocabulary))
-    for name, array in model.parameters.items():
-        if array.dtype == np.float32:
-            words = slice(-1) if name == "order1.log10_probs" else slice(None)  # <s> is never predicted
-            np.testing.assert_allclose(array[words], read.parameters[name][words], atol=2e-6)
-        else:
-            np.testing.assert_array_equal(array, read.parameters[name])

@@ -161,6 +161,8 @@ def test_the_tokenizer_is_the_callers(path: Path, tokenizer: str) -> None:
         ("ngram 2=3", "ngram 2=3000000000", 3, "expected 'ngram 2='"),
         ("ngram 2=3", "bigrams: 3", 3, "got 'bigrams: 3'"),
         ("ngram 1=5", "ngram 1=0", 6, "a model has words"),
+        ("ngram 2=3", "ngram 2=0", 6, "no 2-grams, but 3-grams; expected their contexts among them"),
+        ("ngram 3=1", "ngram 3=0\nngram 4=0\nngram 5=1", 8, "no 4-grams, but 5-grams; expected their contexts"),
         ("\\1-grams:", "\\2-grams:", 6, r"expected \\1-grams:, got '\\\\2-grams:'"),
         ("\\2-grams:", "\\3-grams:", 13, r"expected \\2-grams:, got"),
         ("\\2-grams:", "-1 the end", 13, r"expected \\2-grams:, got '-1 the end'"),
@@ -202,6 +204,22 @@ def test_errors_name_the_line(path: Path, old: str, new: str, line: int, message
     assert ARPA.count(old) == 1
     with pytest.raises(DataError, match=rf"^{re.escape(str(path))}, line {line}: .*{message}"):
         read(ARPA.replace(old, new), path)
+
+
+def test_a_positive_number_is_named_behind_a_capital_unknown_word(path: Path) -> None:
+    """As others write <unk>: it is a word of the file, so the fault is the number."""
+    text = ARPA.replace("<unk>", "<UNK>").replace("-0.5\tthe cat", "0.5\t<UNK> cat")
+    with pytest.raises(DataError, match=r"line 15: the log-probability of '<UNK> cat' is 0.5, expected 0 or less"):
+        read(text, path)
+
+
+@pytest.mark.parametrize("counts", ["", "ngram 2=0\n"])
+@pytest.mark.parametrize("weight", ["-0.5", "0.25", "-99", "-inf"])
+def test_words_alone_have_no_backoff_weights(path: Path, counts: str, weight: str) -> None:
+    line = 6 if counts else 5
+    with pytest.raises(DataError, match=f"line {line}: a back-off weight at the highest order, 1; expected none there"):
+        read(f"\\data\\\nngram 1=2\n{counts}\n\\1-grams:\n-1 </s> {weight}\n-2 a\n\\end\\\n", path)
+    read(f"\\data\\\nngram 1=2\n{counts}\n\\1-grams:\n-1 </s> 0\n-2 a\n\\end\\\n", path)
 
 
 def test_words_that_are_not_utf8(path: Path) -> None:
@@ -250,7 +268,7 @@ def test_damaged_files_are_read_or_refused(data: st.DataObject, tmp_path_factory
     except DataError as error:
         assert "damaged.arpa" in str(error)
     else:
-        assert all(math.isfinite(number) for order in orders[1:] for weights in order.values() for number in weights)
+        assert not any(math.isnan(number) for order in orders for weights in order.values() for number in weights)
 
 
 # Writing
