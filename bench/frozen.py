@@ -17,18 +17,17 @@ LARGE = {"vocab_size": 50_000, "context_size": 4, "hidden_size": 100}  # 100 MB
 Seconds = tuple[float, float]  # of the clock, and of the processor
 
 
-def measure_frozen(models: Mapping[str, fastlm.LanguageModel], folder: Path) -> None:
+def measure_frozen(models: Mapping[str, fastlm.LanguageModel], text: Path, valid: Path) -> None:
     """Print a table of window models, frozen, one thread; contenders take turns, figures are medians.
 
     The text that is scored is the training text, from its file; perplexities are those of the validation text.
     """
-    text, valid = folder / "ptb.train.txt", folder / "ptb.valid.txt"
     with TemporaryDirectory() as scratch:
         contenders: dict[str, fastlm.LanguageModel] = {}
         rows = {}
         for name, model in models.items():
             for dtype in ("float32", "int8"):
-                path = Path(scratch) / f"{name}.{dtype}.fastlm"
+                path = Path(scratch) / f"{len(rows)}.fastlm"  # a name may be a whole path
                 rows[f"{name}, {dtype}"] = freeze(model, dtype, valid, path)
                 contenders[f"{name}, {dtype}"] = fastlm.load(path, verify=False)
         vocabulary = next(iter(models.values())).vocabulary

@@ -1,8 +1,7 @@
 """What a table of all tokens of a text costs, beside the forward part of training: `fastlm score`, one thread."""
 
 import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,12 +19,11 @@ TOKENS = 20_000
 
 def print_scoring(text: Path, num_tokens: int, rounds: int) -> None:
     """Print tokens a second of an LSTM of the recipe's size, in turns; figures of speed need no training."""
-    with TemporaryDirectory(prefix="fastlm-") as name, text.open(encoding="utf-8") as lines:
+    with TemporaryDirectory(prefix="fastlm-") as name:
         folder = Path(name)
         vocabulary = fastlm.Vocabulary.build(text, max_size=VOCAB_SIZE)
         part = folder / "part.txt"
-        num_lines = int(np.searchsorted(np.cumsum([len(line.split()) + 1 for line in text.open()]), num_tokens)) + 1
-        part.write_text("".join(islice(lines, num_lines)), encoding="utf-8")
+        part.write_text("".join(beginning(text, num_tokens)), encoding="utf-8")
         corpus = fastlm.Corpus.encode(part, vocabulary)
         head = ["context", "tokens", "forward part of training, tokens/s", "score --table --no-distribution, tokens/s"]
         print_row([*head, "times forward", "score --table, tokens/s", "times forward"], head=True)
@@ -47,6 +45,16 @@ def print_scoring(text: Path, num_tokens: int, rounds: int) -> None:
             for kind in ("probabilities", "distributions"):
                 cells += [f"{np.median(rates[kind]):,.0f}", spread(rates[kind] / rates["forward"])]
             print_row(cells)
+
+
+def beginning(text: Path, num_tokens: int) -> Iterator[str]:
+    """Yield so many lines as hold these tokens, `</s>` included."""
+    with text.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield line
+            num_tokens -= len(line.split()) + 1
+            if num_tokens <= 0:
+                return
 
 
 def in_turns(calls: dict[str, Callable[[], object]], sizes: dict[str, int], rounds: int) -> dict[str, np.ndarray]:

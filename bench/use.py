@@ -1,18 +1,22 @@
 """Measure models in other people's software: n-best lists rescored, one model under many threads, texts scored.
 
-Parts: rescore (100-best lists with shared prefixes against hypothesis by hypothesis), threads (8 threads that hammer
-one model through its states, against what one gets), score (tables of all tokens against the forward part of training),
-frozen (queries a second of window models that are frozen, which --window names). Sentences and vocabulary are those of
-the Penn Treebank in the folder that --data names. The models of rescore and threads are given by --model; without, some
-are made as large as those of bench quality, with parameters drawn at random, and a 5-gram model of the training text.
-The text of score is docs.valid.txt, its model an LSTM of the recipe's size.
+Parts: rescore (100-best lists with shared prefixes against one batch that shares nothing, which only models of sentence
+context can make of separate sentences, and against hypothesis by hypothesis), threads (8 threads that hammer one model
+through its states, against what one gets), score (tables of all tokens against the forward part of training), frozen
+(queries a second of window models that are frozen, which --window names). Sentences and vocabulary are those of the
+Penn Treebank in the folder that --data names, ptb.train.txt and ptb.valid.txt (or .gz, .xz, .zst). The models of
+rescore and threads are given by --model; without, some are made as large as those of bench quality, with parameters
+drawn at random, and a 5-gram model of the training text. The text of score is the beginning of docs.valid.txt, as many
+tokens as the table says: a round with all 300,000 takes many minutes, and turns need several (--tokens, --rounds). Its
+model is an LSTM of the recipe's size.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from frozen import measure_frozen
@@ -21,7 +25,9 @@ from machine import print_row, spread
 from scoring import TOKENS, print_scoring
 
 import fastlm
+from fastlm.storage import read_blocks
 
+SUFFIXES = ("", ".gz", ".xz", ".zst")
 NUM_HYPOTHESES = 100
 FEWEST_WORDS = 10  # in a sentence that a list is made from
 NUM_THREADS = 8
@@ -41,66 +47,103 @@ def run(options: argparse.Namespace) -> int:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         raise SystemExit(f"python bench use: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    for number, name in enumerate(options.parts or PARTS):
-        print("\n" * (number > 0) + f"## {name}\n", flush=True)
-        PARTS[name](options)
+    try:
+        with TemporaryDirectory(prefix="fastlm-") as scratch:
+            for number, name in enumerate(options.parts or PARTS):
+                print("\n" * (number > 0) + f"## {name}\n", flush=True)
+                PARTS[name](options, Path(scratch))
+    except fastlm.FastLMError as error:
+        raise SystemExit(f"python bench use: {error}") from error
     return 0
 
 
-def sentences_of(options: argparse.Namespace) -> list[list[str]]:
-    lines = (options.data / "ptb.valid.txt").read_text(encoding="utf-8").splitlines()
+def unpacked(options: argparse.Namespace, scratch: Path, name: str) -> Path:
+    """Find a text of the data, and unpack it, so that only reading text is timed."""
+    found = next((path for suffix in SUFFIXES if (path := options.data / (name + suffix)).exists()), None)
+    if found is None:
+        folder = options.data.absolute()
+        raise fastlm.FileError(f"no {name} (or {', '.join(SUFFIXES[1:])}) in {folder}; name its folder by --data")
+    plain = found if found.name == name else scratch / name
+    if not plain.exists():
+        with plain.open("wb") as target:
+            target.writelines(read_blocks(found))
+    return plain
+
+
+def sentences_of(options: argparse.Namespace, scratch: Path) -> list[list[str]]:
+    text = unpacked(options, scratch, "ptb.valid.txt")
+    lines = text.read_text(encoding="utf-8").splitlines()
     sentences = [line.split() for line in lines if len(line.split()) >= FEWEST_WORDS]
+    if not sentences:
+        raise fastlm.DataError(f"{text}: no sentence of {FEWEST_WORDS} words or more to make lists from")
     return [sentences[i] for i in np.random.default_rng(1).permutation(len(sentences))[: options.sentences]]
 
 
-def models_of(options: argparse.Namespace) -> Iterator[tuple[str, fastlm.LanguageModel]]:
-    """Name and model of all that are to be measured."""
-    for path in options.model or []:
-        yield path.stem, fastlm.load(path)
-    if not options.model:
-        text = options.data / "ptb.train.txt"
-        vocabulary = fastlm.Vocabulary.build(text)
-        for size in (200, 650):
-            sizes = {"embedding_dim": size, "hidden_size": size}
-            yield f"rnnlm hidden {size}", fastlm.RNNLM(vocabulary, **sizes, context="sentence")
-        yield "nnlm", fastlm.NNLM(vocabulary)
-        yield "5-gram", fastlm.NGramLM(vocabulary).fit(fastlm.Corpus.encode(text, vocabulary))
+def models_of(options: argparse.Namespace, scratch: Path) -> dict[str, fastlm.LanguageModel]:
+    """All models that are to be measured, by name."""
+    if options.model:
+        return loaded(options.model)
+    text = unpacked(options, scratch, "ptb.train.txt")
+    vocabulary = fastlm.Vocabulary.build(text)
+    sizes = [{"embedding_dim": size, "hidden_size": size} for size in (200, 650)]
+    return {
+        **{f"rnnlm hidden {s['hidden_size']}": fastlm.RNNLM(vocabulary, **s, context="sentence") for s in sizes},
+        "nnlm": fastlm.NNLM(vocabulary),
+        "5-gram": fastlm.NGramLM(vocabulary).fit(fastlm.Corpus.encode(text, vocabulary)),
+    }
+
+
+def loaded(paths: Sequence[Path]) -> dict[str, fastlm.LanguageModel]:
+    """Load models, each by its file's name, or by the whole path where several files have that name."""
+    stems = [path.stem for path in paths]
+    return {path.stem if stems.count(path.stem) == 1 else str(path): fastlm.load(path) for path in paths}
 
 
 def rescore(models: dict[str, fastlm.LanguageModel], sentences: Sequence[Sequence[str]]) -> None:
-    """Print how long a list takes, and how much longer hypothesis by hypothesis, in turns, on one thread."""
+    """Print how long a list takes, and how much longer without shared beginnings, in turns, on one thread."""
     names = ["model", "lists", "words in a list", "different beginnings", "ms a list"]
-    print_row([*names, "times `score` of each", "times word by word", "largest difference, nats a token"], head=True)
+    print_row([*names, *CONTENDERS, "largest difference, nats a token"], head=True)
     others = [word for sentence in sentences for word in sentence]
     for model_name, model in models.items():
         for rule_name, rule in RULES.items():
             random = np.random.default_rng(1)
             lists = [rule(sentence, NUM_HYPOTHESES, others, random) for sentence in sentences]
-            seconds: dict[Scorer, list[float]] = {scorer: [] for scorer in (shared, one_by_one, word_by_word)}
-            difference = 0.0
-            for nbest in [lists[0], *lists]:  # the first comes twice, to have the caches its own
-                results = {}
-                for scorer, so_far in seconds.items():
-                    began = time.perf_counter()
-                    results[scorer] = scorer(model, nbest)
-                    so_far.append(time.perf_counter() - began)
-                num_tokens = np.array([len(text.split()) + 1 for text in nbest])
-                for other in (one_by_one, word_by_word):
-                    difference = max(difference, np.max(np.abs(results[shared] - results[other]) / num_tokens))
-            times = {scorer: np.array(taken[1:]) for scorer, taken in seconds.items()}
-            print_row(
-                [
-                    *(model_name, rule_name, *sharing(lists)),
-                    f"{1000 * np.median(times[shared]):.1f}",
-                    spread(times[one_by_one] / times[shared]),
-                    spread(times[word_by_word] / times[shared]),
-                    f"{difference:.0e}",
-                ]
-            )
+            print_row([model_name, rule_name, *sharing(lists), *compared(model, lists)])
+
+
+def compared(model: fastlm.LanguageModel, lists: Sequence[Sequence[str]]) -> list[str]:
+    """Return milliseconds a list, how many times as long the contenders take, and how far apart the scores are."""
+    contenders = [scorer for scorer in CONTENDERS.values() if scorer is not in_one_batch or can_share_a_batch(model)]
+    seconds: dict[Scorer, list[float]] = {scorer: [] for scorer in (shared, *contenders)}
+    difference = 0.0
+    for nbest in [lists[0], *lists]:  # the first comes twice, to have the caches its own
+        results = {}
+        for scorer, so_far in seconds.items():
+            began = time.perf_counter()
+            results[scorer] = scorer(model, nbest)
+            so_far.append(time.perf_counter() - began)
+        num_tokens = np.array([len(text.split()) + 1 for text in nbest])
+        for other in contenders:
+            difference = max(difference, np.max(np.abs(results[shared] - results[other]) / num_tokens))
+    times = {scorer: np.array(taken[1:]) for scorer, taken in seconds.items()}
+    ratios = [spread(times[one] / times[shared]) if one in times else "" for one in CONTENDERS.values()]
+    return [f"{1000 * np.median(times[shared]):.1f}", *ratios, f"{difference:.0e}"]
 
 
 def shared(model: fastlm.LanguageModel, nbest: Sequence[str]) -> np.ndarray:
     return model.score_nbest(nbest)
+
+
+def can_share_a_batch(model: fastlm.LanguageModel) -> bool:
+    """Whether the sentences of a corpus are scored each by itself, as hypotheses are."""
+    return model.context == "sentence" and not model.adapts
+
+
+def in_one_batch(model: fastlm.LanguageModel, nbest: Sequence[str]) -> np.ndarray:
+    """Score all hypotheses side by side, each from its beginning: nothing is shared."""
+    corpus = fastlm.Corpus.encode(nbest, model.vocabulary)
+    log_probs = model.token_log_probs(corpus, num_streams=len(nbest))
+    return np.add.reduceat(log_probs, [0, *corpus.sentence_bounds()[:-1]])
 
 
 def one_by_one(model: fastlm.LanguageModel, nbest: Sequence[str]) -> np.ndarray:
@@ -118,6 +161,13 @@ def word_by_word(model: fastlm.LanguageModel, nbest: Sequence[str]) -> np.ndarra
             state = state.advance(word)
         scores.append(total)
     return np.array(scores)
+
+
+CONTENDERS: dict[str, Scorer] = {
+    "times all in one batch, nothing shared": in_one_batch,
+    "times `score` of each": one_by_one,
+    "times word by word": word_by_word,
+}
 
 
 def sharing(lists: Sequence[Sequence[str]]) -> tuple[str, str]:
@@ -155,16 +205,21 @@ def decode(model: fastlm.LanguageModel, sentences: Sequence[Sequence[str]]) -> l
     return found
 
 
-def frozen(options: argparse.Namespace) -> None:
+def score(options: argparse.Namespace, scratch: Path) -> None:
+    print_scoring(unpacked(options, scratch, "docs.valid.txt"), options.tokens, options.rounds)
+
+
+def frozen(options: argparse.Namespace, scratch: Path) -> None:
     if not options.window:
         print("left out: name an NNLM that was trained with --self-normalising by --window")
         return
-    measure_frozen({path.stem: fastlm.load(path) for path in options.window}, options.data)
+    text, valid = (unpacked(options, scratch, f"ptb.{part}.txt") for part in ("train", "valid"))
+    measure_frozen(loaded(options.window), text, valid)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "rescore": lambda options: rescore(dict(models_of(options)), sentences_of(options)),
-    "threads": lambda options: threads(dict(models_of(options)), sentences_of(options)),
-    "score": lambda options: print_scoring(options.data / "docs.valid.txt", options.tokens, options.rounds),
+PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+    "rescore": lambda options, scratch: rescore(models_of(options, scratch), sentences_of(options, scratch)),
+    "threads": lambda options, scratch: threads(models_of(options, scratch), sentences_of(options, scratch)),
+    "score": score,
     "frozen": frozen,
 }

@@ -57,13 +57,16 @@ def freeze(options: argparse.Namespace) -> None:
     check_writable(options.output)
     model = fastlm.load(options.model)
     frozen = fastlm.FrozenNNLM.of(model, dtype=options.dtype)
+    say = teller(quiet=options.quiet)
     figures = {}
-    if options.valid is not None:
+    if options.valid is None:
+        say("how far the scores are from log-probabilities is not measured; give held-out text by --valid FILE")
+    else:
         text = read_text(options.valid, model.vocabulary, options.errors)
         frozen = frozen.centred(text, threads=options.threads)
         figures = _measured(model, frozen, text, options)
     frozen.save(options.output)
-    teller(quiet=options.quiet)(f"the frozen model is in {options.output}")
+    say(f"the frozen model is in {options.output}")
     facts = {
         "model": options.output,
         "dtype": options.dtype,

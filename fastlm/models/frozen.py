@@ -49,8 +49,9 @@ class FrozenNNLM(LanguageModel):
     Z, is near 1 (`self_normalising`), and a query does not cost more with more words. So `log_prob`, `score`,
     `rescore` and whatever goes word by word is off by log Z, which `centred` brings to 0 in the mean and whose size
     `measure` tells. What looks at all words anyway is normalised: `log_probs`, and with it `predict` and generation.
-    So is `evaluate`, if not told otherwise, and a frozen model in a mixture. `exact()` gives the model that always
-    normalises.
+    So is `evaluate`, if not told otherwise, and a frozen model in a mixture. The two kinds differ by log Z for
+    the same word: `state.log_prob(word)` is not what `state.log_probs()` says of it, and `measure_tokens` finds another
+    surprisal with `distribution` than without. `exact()` gives the model that always normalises: there they agree.
 
     Made by `FrozenNNLM.of(model)` or `fastlm freeze`.
 
@@ -161,22 +162,26 @@ class FrozenNNLM(LanguageModel):
 
     def exact(self) -> Self:
         """Return the same model, over the same memory, whose every log-probability is exactly normalised."""
+        return self._answering(normalised=True)
+
+    def _answering(self, *, normalised: bool) -> Self:
         model = copy.copy(self)
-        model._normalises = True
+        model._normalises = normalised
         return model
 
     def centred(self, corpus: Corpus, *, threads: int | None = None) -> Self:
         """Return the model whose log Z is 0 in the mean over a held-out text: all scores are shifted by one number.
 
-        Exactly normalised probabilities stay what they are.
+        Exactly normalised probabilities stay what they are, and a model that is `exact()` stays exact.
         """
+        both = self._answering(normalised=False), self.exact()
         with Workers(threads) as workers:
-            scores, log_probs = (model.token_log_probs(corpus, workers=workers) for model in (self, self.exact()))
+            scores, log_probs = (model.token_log_probs(corpus, workers=workers) for model in both)
         shift = float(np.mean(scores - log_probs)) if len(scores) else 0.0
         bias = self._arrays["output.bias"] - np.float32(shift)
         model = type(self)(self.vocabulary, self._arrays | {"output.bias": bias}, **self.config)
         model.info = {**self.info, "centred_by": shift}
-        return model
+        return model._answering(normalised=self._normalises)
 
     def measure(self, corpus: Corpus, *, threads: int | None = None, progress: bool = False) -> Report:
         """Measure the model on held-out text, and keep perplexity and |log Z| with it, in `info`.
@@ -268,6 +273,26 @@ class FrozenNNLM(LanguageModel):
         for id in ids[-self.context_length :].tolist():
             state = self._advance_one(state, id)
         return log_probs, state
+
+    def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
+        """Log-probability of each edge of a prefix tree, (M,): all in one call, each behind its window."""
+        windows, ids = self._tree_windows(parents, ids), self._check_ids(ids)
+        if not self._normalises:
+            return self._scores(windows, ids, Workers(1)).astype(np.float64)
+        steps = np.column_stack([windows, ids])  # each takes all words, so equal ones are answered once
+        _, first, places = np.unique(steps, axis=0, return_index=True, return_inverse=True)
+        log_probs = self._exact_log_probs(windows[first], ids[first], Workers(1))
+        return log_probs[places.reshape(-1)].astype(np.float64)
+
+    def _tree_windows(self, parents: IntArray, ids: IntArray) -> IntArray:
+        """Return the words on the way to each edge of a prefix tree, (M, n)."""
+        windows = np.empty((len(ids), self.context_length), np.int32)
+        words, before = np.append(ids, self.start().ids[-1:]), np.append(parents, -1)  # -1, the last, is the root
+        edges = parents
+        for place in reversed(range(self.context_length)):
+            windows[:, place] = words[edges]
+            edges = before[edges]
+        return windows
 
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None

@@ -83,6 +83,15 @@ def test_without_held_out_text_nothing_is_measured(run, folder):
     assert "held_out_perplexity" not in fastlm.load(folder / "new.fastlm").info
 
 
+@pytest.mark.parametrize("valid", [[], ["--valid", "valid.txt"]])
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_what_is_not_measured_is_said(folder, monkeypatch, capsys, valid, quiet):
+    monkeypatch.chdir(folder)
+    assert main(["freeze", "model.fastlm", "-o", "new.fastlm", *valid, *quiet]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "is not measured; give" in line]
+    assert len(said) == int(not valid and not quiet)
+
+
 def test_evaluate_is_exact_unless_it_is_told_otherwise(run):
     exact = json.loads(run("evaluate", "frozen.fastlm", "valid.txt", "--json"))
     original = json.loads(run("evaluate", "model.fastlm", "valid.txt", "--json"))

@@ -13,6 +13,7 @@ import pytest
 
 import fastlm
 from fastlm import NNLM, RNNLM, Adapted, Corpus, FrozenNNLM, Mixture, ModelFileError, NGramLM, Vocabulary
+from fastlm.inference.rescoring import tree_log_probs
 from fastlm.inference.tokens import text_log_probs
 from fastlm.modelfile import read_model, write_model
 from fastlm.models import frozen as module
@@ -281,6 +282,44 @@ def test_log_z_is_zero_in_the_mean_of_a_centred_model(model: NNLM) -> None:
         near(log_probs, frozen.exact().token_log_probs(CORPUS))
         near(scores + centred.info["centred_by"], frozen.token_log_probs(CORPUS))
         assert centred.evaluate(CORPUS, normalised=False).loss == pytest.approx(centred.evaluate(CORPUS).loss, abs=1e-5)
+
+
+def test_a_centred_model_is_as_exact_as_before() -> None:
+    frozen = FrozenNNLM.of(make())
+    centred = frozen.exact().centred(CORPUS, threads=1)
+    assert centred.info["centred_by"] == frozen.centred(CORPUS, threads=1).info["centred_by"] != 0
+    state = centred.start()
+    near(state.log_prob("cat"), state.log_probs()[VOCABULARY["cat"]])
+    near(centred.token_log_probs(CORPUS), frozen.exact().token_log_probs(CORPUS))
+
+
+def test_surprisals_differ_by_log_z_where_distributions_are_taken() -> None:
+    frozen = FrozenNNLM.of(make())
+    norms = frozen.token_log_probs(CORPUS) - frozen.exact().token_log_probs(CORPUS)
+    with_them, without = (frozen.measure_tokens(TEXT, distribution=taken, threads=1) for taken in (True, False))
+    near(with_them["surprisal"] - without["surprisal"], norms, 1e-4)
+
+
+# Prefix trees
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("context", ["sentence", "continuous"])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_tree_gives_the_bytes_of_its_states(dtype: str, context: str, exact: bool) -> None:
+    frozen = FrozenNNLM.of(make(context=context, context_size=3), dtype=dtype)
+    frozen = frozen.exact() if exact else frozen
+    parents = np.array([-1, 0, 1, 2, 3, 2, 5, 3, -1, 8, 9, 10], np.int32)  # deeper than the window, and shallower
+    ids = np.array([2, 3, 4, 2, 1, 5, 0, 6, 3, 3, 4, 2], np.int32)
+    assert frozen.tree_log_probs(parents, ids).tobytes() == tree_log_probs(frozen, parents, ids).tobytes()
+    assert len(frozen.tree_log_probs(parents[:0], ids[:0])) == 0
+
+
+def test_a_tree_of_words_out_of_range_is_refused() -> None:
+    frozen = FrozenNNLM.of(make())
+    for id in (-1, V):
+        with pytest.raises(ValueError, match="an id of the model's vocabulary"):
+            frozen.tree_log_probs(np.array([-1, 0]), np.array([id, 2]))
 
 
 # What can be frozen
