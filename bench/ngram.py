@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
                 PARTS[name](options, Path(scratch))
             except FileNotFoundError as error:
                 print(f"left out: no {error.filename} in {options.data.absolute()}")
+            except fastlm.FastLMError as error:
+                raise SystemExit(f"python bench ngram: {error}") from None
     return 0
 
 

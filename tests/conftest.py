@@ -61,7 +61,11 @@ KOREAN = """\
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kenlm", metavar="FOLDER", help="a folder with order5.arpa.xz, KenLM's ARPA file of the sample text, to compare with")
+    parser.addoption(
+        "--kenlm",
+        metavar="FOLDER",
+        help="a folder with order5.arpa.xz, KenLM's ARPA file of the sample text, to compare with",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -153,6 +153,29 @@ def test_unseen_asks_models_of_any_text(tmp_path: Path, english_lines: list[str]
     assert rows[2].startswith("| 0 |  | 5-gram, maximum likelihood |")
     assert [row.split(" | ")[2] for row in rows[3:5]] == ["5-gram, Kneser-Ney", "lstm.fastlm"]
     assert f'but "{last} {unseen}" 0 times' in found.stdout
-    alone = subprocess.run([*command, "--word", unseen], capture_output=True, text=True, check=False)
-    assert (alone.returncode, alone.stderr.count("\n")) == (1, 1)
-    assert "--context and --word go together" in alone.stderr
+    for wrong, message in [
+        (["--word", unseen], "--context and --word go together"),
+        (["--context", last, "--word", unseen, "--nnlm", "nope"], "python bench ngram: cannot read 'nope'"),
+    ]:
+        failed = subprocess.run([*command, *wrong], capture_output=True, text=True, check=False)
+        assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+        assert message in failed.stderr
+
+
+def test_mixtures_are_measured(tmp_path: Path, english_lines: list[str]) -> None:
+    for part, lines in (("train", english_lines[:14] * 4), ("valid", english_lines[14:])):
+        (tmp_path / f"ptb.{part}.txt").write_text("".join(f"{line}\n" for line in lines))
+    vocabulary = fastlm.Vocabulary.build(english_lines[:14])
+    fastlm.RNNLM(vocabulary, embedding_dim=4, hidden_size=4).save(tmp_path / "rnnlm.fastlm")
+    command = [sys.executable, "-P", BENCH, "ngram", "mixture", "--data", str(tmp_path)]
+    command += ["--rnnlm", str(tmp_path / "rnnlm.fastlm")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [line.strip("|").split("|") for line in found.splitlines() if line.startswith("| ")][2:]
+    names = [(row[0].strip(), row[1].strip()) for row in rows]
+    ways = ["", "dynamic evaluation", "cache", "both"]
+    assert names == [("5-gram", ""), ("5-gram", "cache"), *(("rnnlm.fastlm", way) for way in ways)]
+    for row in rows[2:]:
+        perplexity, mixed = float(row[2]), float(row[3].split()[0])
+        assert mixed <= perplexity + 0.01
+    assert ["learning rate" in row[5] for row in rows[2:]] == [False, True, False, True]
+    assert ["cache size" in row[5] for row in rows[2:]] == [False, False, True, True]

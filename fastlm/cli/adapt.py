@@ -2,16 +2,23 @@
 
 import argparse
 import math
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fastlm.cli.adaptation import add_documents, open_lines
 from fastlm.cli.corpora import read_text
+from fastlm.cli.files import check_inputs, check_model_file
 from fastlm.cli.options import add_errors, given, non_negative_float, share, whole_number
 from fastlm.cli.output import print_json, print_table, teller
+
+if TYPE_CHECKING:
+    from fastlm.models import LanguageModel
+    from fastlm.text.corpus import Corpus
+    from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["add_parser"]
 
 SETTINGS = ("learning_rate", "decay", "segment_size", "cache_size", "cache_weight", "flatness")
+OF_NETWORKS = ("decay", "segment_size", "flatness")  # what means nothing to other models
 EPILOG = """\
 The file that is written holds the model as it was, and the settings; whatever reads a text with it begins with the
 model as it was. Settings that are given are kept; the others are found on the text of --tune, or the usual ones."""
@@ -32,6 +39,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("source", metavar="MODEL", help="a model file, of a network mostly")
     parser.add_argument("-o", "--model", dest="output", metavar="ADAPTED", required=True, help="the file to write")
     parser.add_argument("--tune", metavar="FILE", default=None, help="find the settings on this text")
+    add_documents(parser)
     parser.add_argument("--threads", metavar="N", type=whole_number(1), default=None, help="worker threads (all cores)")
     parser.add_argument("--quiet", action="store_true", default=False, help="no progress and no messages")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, for programs")
@@ -69,13 +77,14 @@ def adapt(options: argparse.Namespace) -> None:
     check_writable(options.output)
     settings = given(options, SETTINGS)
     source, sizes = fastlm.load(options.source), None
+    _check_model(source, settings, options.source)
     if options.train is not None:
-        text = read_text(options.train, source.vocabulary, options.errors)
-        sizes = fastlm.gradient_sizes(source, text, threads=options.threads, progress=not options.quiet)
+        learned = read_text(options.train, source.vocabulary, options.errors)
+        sizes = fastlm.gradient_sizes(source, learned, threads=options.threads, progress=not options.quiet)
     model = fastlm.Adapted(source, gradient_sizes=sizes, **settings)
     if options.tune is not None:
-        text = read_text(options.tune, model.vocabulary, options.errors)
-        model.tune(text, fixed=settings, threads=options.threads, progress=not options.quiet)
+        held_out = _held_out(options, model.vocabulary)
+        model.tune(held_out, fixed=settings, threads=options.threads, progress=not options.quiet)
     model.save(options.output)
     teller(quiet=options.quiet)(f"the model is in {options.output}")
     found = {name: getattr(model.settings, name) for name in SETTINGS} | model.info.get("tuning", {})
@@ -89,10 +98,36 @@ def adapt(options: argparse.Namespace) -> None:
 
 def _check_call(options: argparse.Namespace) -> None:
     """Refuse what gets in each other's way, as a wrong call."""
-    if options.output == "-":
-        options.wrong_call("standard output (-) takes no model; give the name of a file")
-    if options.train == options.tune == "-":
-        options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
-    read = (options.source, options.tune or "", options.train or "")
-    if any(os.path.realpath(options.output) == os.path.realpath(path) for path in read):
-        options.wrong_call(f"{options.output} would be overwritten, but it is to be read; give another name")
+    check_inputs(options, options.train, options.tune)
+    check_model_file(options, options.source, options.train, options.tune)
+    if options.documents and options.tune is None:
+        options.wrong_call("argument --documents: it is about the text of --tune; give that, or leave it out")
+
+
+def _check_model(source: "LanguageModel", settings: dict[str, Any], path: str) -> None:
+    """Refuse a mixture whose networks would not learn, and settings that mean nothing to a model."""
+    from fastlm.models import Mixture
+    from fastlm.models.adapted import adapt_networks
+    from fastlm.models.neural import NeuralModel
+
+    if isinstance(source, NeuralModel):
+        return
+    if isinstance(source, Mixture) and adapt_networks(source).adapts and settings.get("learning_rate") != 0:
+        raise ValueError(
+            f"{path} is a mixture, in which networks learn each by itself: adapt the networks, then mix; or give "
+            "--learning-rate 0 for no more than a cache"
+        )
+    for name in OF_NETWORKS:
+        if name in settings:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for networks, and {path} holds a {type(source).__name__}; leave it out"
+            )
+
+
+def _held_out(options: argparse.Namespace, vocabulary: "Vocabulary") -> "Corpus | list[Corpus]":
+    """Read the text of --tune: a corpus, or with --documents a list of them."""
+    from fastlm.inference.documents import read_documents
+
+    if options.documents:
+        return list(read_documents(open_lines(options.tune, options.errors), vocabulary))
+    return read_text(options.tune, vocabulary, options.errors)

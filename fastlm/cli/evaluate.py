@@ -1,13 +1,15 @@
 """The verb `evaluate`: how well a model predicts a text, or several models and their mixture beside each other."""
 
 import argparse
-from collections.abc import Iterator
-from itertools import chain, tee
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import tee
 from typing import TYPE_CHECKING, Any
 
-from fastlm.cli.adaptation import add_reading_options, load_models
+from fastlm.cli.adaptation import add_reading_options, load_models, open_lines
 from fastlm.cli.corpora import read_text
-from fastlm.cli.mix import labels
+from fastlm.cli.files import check_inputs
+from fastlm.cli.mix import check_weights, labels
 from fastlm.cli.options import weights, whole_number
 from fastlm.cli.output import print_json, print_table
 
@@ -15,14 +17,15 @@ if TYPE_CHECKING:
     from fastlm.inference.evaluation import Report
     from fastlm.models import LanguageModel, Mixture
     from fastlm.text.corpus import Corpus
+    from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["add_parser"]
 
 NUM_STREAMS = 16
 COLUMNS = """\
 With --per-word a line a token, with a tab between: number of its line (from 1), 1 if unknown or 0, its log-probability
-by each model (nats) and, of several, by the mixture, and the word. Models of continuous context then read the text in
-one stream."""
+by each model (nats) and, of several, by the mixture, and the word. Of a mixture beside other models, each of its own
+models has a column. Models of continuous context then read the text in one stream."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -73,7 +76,7 @@ def evaluate(options: argparse.Namespace) -> None:
     models = load_models(options.model, options)
     mixture = _mixture(models, options) if len(models) > 1 else None
     if options.per_word:
-        _print_words(models if mixture is None else [*models, mixture], options)
+        _print_words([models[0].exact()] if mixture is None else mixture.models, mixture, options)
     elif mixture is None:
         _print_report(models[0], options)
     else:
@@ -86,16 +89,14 @@ def _check_call(options: argparse.Namespace) -> None:
     for name in ("weights", "tune"):
         if getattr(options, name) is not None and not several:
             options.wrong_call(f"argument --{name}: there is one model, and no mixture; name two model files or more")
-    if options.weights is not None and options.tune is not None:
-        options.wrong_call("argument --tune: it finds the weights; leave out --weights")
-    if options.weights is not None and len(options.weights) != len(options.model):
-        options.wrong_call(f"argument --weights: got {len(options.weights)} for {len(options.model)} models")
+    check_weights(options, len(options.model))
     if options.unnormalised and (several or options.adapt):
         options.wrong_call("argument --unnormalised: only for one model by itself, which does not adapt")
+    if options.unnormalised and options.per_word:
+        options.wrong_call("argument --per-word: log-probabilities are exact; leave out --unnormalised")
     if options.per_word and options.num_streams not in (None, 1):
         options.wrong_call("argument --per-word: the text is read in one stream; leave out --num-streams")
-    if [options.file, options.tune].count("-") > 1:
-        options.wrong_call("standard input (-) can be read for one purpose only; give a file for the other")
+    check_inputs(options, options.file, options.tune)
 
 
 def _mixture(models: "list[LanguageModel]", options: argparse.Namespace) -> "Mixture":
@@ -104,51 +105,34 @@ def _mixture(models: "list[LanguageModel]", options: argparse.Namespace) -> "Mix
     mixture = Mixture(models, options.weights)
     if options.tune is not None:
         text = read_text(options.tune, mixture.vocabulary, options.errors)
-        mixture.tune(text, threads=options.threads, progress=True)
+        mixture.tune(text, **_reading(options))
     return mixture
 
 
-def _texts(model: "LanguageModel", options: argparse.Namespace) -> "Iterator[Corpus]":
-    """Give the text, or one document of it after the other."""
-    from fastlm.errors import DataError
-    from fastlm.inference.documents import split_documents
-    from fastlm.text.corpus import Corpus
-
-    if not options.documents:
-        yield read_text(options.file, model.vocabulary, options.errors)
-        return
-    first_line = 1
-    for document in split_documents(_lines(options)):
-        try:
-            yield Corpus.encode(document, model.vocabulary)
-        except DataError as error:
-            raise DataError(f"{options.file}, the document from line {first_line} on: {error}") from error
-        first_line += len(document)
-
-
-def _lines(options: argparse.Namespace) -> Iterator[str]:
-    from fastlm.storage import is_container
-    from fastlm.text.source import TextReader
-
-    if is_container(options.file):
-        raise ValueError(
-            f"{options.file} is a prepared corpus, which has neither its empty lines nor its unknown words; give the "
-            "text itself"
-        )
-    return chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
-
-
 def _reading(options: argparse.Namespace) -> dict[str, Any]:
-    num_streams = options.num_streams or (1 if options.documents else NUM_STREAMS)
+    num_streams = options.num_streams or (1 if options.documents or options.per_word else NUM_STREAMS)
     return {"num_streams": num_streams, "threads": options.threads, "progress": True}
 
 
-def _print_report(model: "LanguageModel", options: argparse.Namespace) -> None:
-    from fastlm.inference.documents import joined
+def _reports(
+    measure: "Callable[[Corpus], list[Report]]", vocabulary: "Vocabulary", options: argparse.Namespace
+) -> "list[Report]":
+    """Measure the text; or one document of it after the other, and join the reports of each model."""
+    from fastlm.inference.documents import joined, read_documents
 
-    normalised = not options.unnormalised
-    reports = (model.evaluate(text, **_reading(options), normalised=normalised) for text in _texts(model, options))
-    report = joined(reports)
+    if not options.documents:
+        return measure(read_text(options.file, vocabulary, options.errors))
+    reader = open_lines(options.file, options.errors)
+    measured = [measure(document) for document in read_documents(reader, vocabulary)]
+    return [  # what was left out, no document knows
+        replace(joined(of_one), num_skipped=reader.num_skipped, num_replaced=reader.num_replaced)
+        for of_one in zip(*measured, strict=True)
+    ]
+
+
+def _print_report(model: "LanguageModel", options: argparse.Namespace) -> None:
+    reading = _reading(options) | {"normalised": not options.unnormalised}
+    [report] = _reports(lambda text: [model.evaluate(text, **reading)], model.vocabulary, options)
     if options.json:
         print_json(report.to_dict())
     else:
@@ -156,10 +140,7 @@ def _print_report(model: "LanguageModel", options: argparse.Namespace) -> None:
 
 
 def _print_comparison(mixture: "Mixture", names: list[str], options: argparse.Namespace) -> None:
-    from fastlm.inference.documents import joined
-
-    compared = [mixture.compare(text, **_reading(options)) for text in _texts(mixture, options)]
-    reports = [joined(of_one) for of_one in zip(*compared, strict=True)]
+    reports = _reports(lambda text: mixture.compare(text, **_reading(options)), mixture.vocabulary, options)
     if options.json:
         models = [
             {"model": name, "weight": weight, "report": report.to_dict()}
@@ -185,19 +166,22 @@ def _figures(report: "Report") -> tuple[str, str, str, str]:
     )
 
 
-def _print_words(models: "list[LanguageModel]", options: argparse.Namespace) -> None:
-    """Print a line a token; all models read the same lines at the same time."""
+def _print_words(models: "Sequence[LanguageModel]", mixture: "Mixture | None", options: argparse.Namespace) -> None:
+    """Print a line a token; all models read the same lines at the same time, each once."""
+    import numpy as np
+
     from fastlm.inference.tokens import score_lines
 
-    copies = tee(_lines(options), len(models))
+    copies = tee(open_lines(options.file, options.errors).lines(), len(models))
     scores = [
-        score_lines(model.exact(), copy, documents=options.documents)
+        score_lines(model, copy, threads=options.threads, documents=options.documents)
         for model, copy in zip(models, copies, strict=True)
     ]
     for number, line_scores in enumerate(zip(*scores, strict=True), start=1):
-        for tokens in zip(*(score.tokens for score in line_scores), strict=True):
-            word, unknown = tokens[0].word, tokens[0].unknown
-            log_probs = [token.log_prob for token in tokens]
+        columns = np.array([[token.log_prob for token in score.tokens] for score in line_scores])
+        if mixture is not None:
+            columns = np.vstack([columns, mixture._mixed(columns)])
+        for (word, _, unknown), log_probs in zip(line_scores[0].tokens, columns.T.tolist(), strict=True):
             if options.json:
                 print_json({"line": number, "word": word, "unknown": unknown, "log_probs": log_probs})
             else:

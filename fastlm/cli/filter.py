@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from itertools import chain
 from typing import Any
 
 from fastlm.cli.adaptation import add_normalise, load_models
@@ -41,18 +40,21 @@ def filter_lines(options: argparse.Namespace) -> None:
     """Print the lines that are kept, in their order."""
     if options.max_perplexity is None and options.min_perplexity is None:
         options.wrong_call("nothing to filter by; give --max-perplexity, or --min-perplexity")
+    least, most = options.min_perplexity or 0.0, options.max_perplexity or float("inf")
+    if least > most:
+        options.wrong_call(f"argument --min-perplexity: no line is above {least:g} and below {most:g}; exchange them")
     from fastlm.inference.tokens import line_perplexities
     from fastlm.text.source import TextReader
 
     model = load_models([options.model], options)[0]
-    lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
-    least, most = options.min_perplexity or 0.0, options.max_perplexity or float("inf")
+    reader = TextReader(options.file, options.errors)
     number = num_kept = 0
-    for number, (text, perplexity) in enumerate(line_perplexities(model, lines, threads=options.threads), start=1):
+    perplexities = line_perplexities(model, reader.lines(), threads=options.threads)
+    for number, (text, perplexity) in enumerate(perplexities, start=1):
         if least <= perplexity <= most:  # NaN is neither
             num_kept += 1
             if options.json:
                 print_json({"line": number, "text": text, "perplexity": perplexity})
             else:
                 print(text)
-    print(f"{num_kept:,} of {number:,} lines kept", file=sys.stderr)
+    print(f"{num_kept:,} of {number - reader.num_skipped:,} lines kept", file=sys.stderr)

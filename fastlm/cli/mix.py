@@ -1,18 +1,18 @@
 """The verb `mix`: several models to one, their linear mixture."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.corpora import read_text
+from fastlm.cli.files import check_model_file
 from fastlm.cli.options import add_errors, weights, whole_number
 from fastlm.cli.output import print_json, print_table, teller
 
 if TYPE_CHECKING:
     from fastlm.models import LanguageModel
 
-__all__ = ["add_parser", "labels"]
+__all__ = ["add_parser", "check_weights", "labels"]
 
 
 def add_parser(verbs: Any) -> None:
@@ -80,13 +80,15 @@ def _check_call(options: argparse.Namespace) -> None:
     """Refuse options that do not go together, as a wrong call."""
     if len(options.models) < 2:
         options.wrong_call("one model is no mixture; name two model files or more")
-    if options.weights is not None and options.tune is not None:
+    check_weights(options, len(options.models))
+    check_model_file(options, *options.models, options.tune)
+
+
+def check_weights(options: argparse.Namespace, num_models: int) -> None:
+    """Refuse weights of a mixture that are to be found as well, or that do not fit its models, as a wrong call."""
+    if options.weights is None:
+        return
+    if options.tune is not None:
         options.wrong_call("argument --tune: it finds the weights; leave out --weights")
-    if options.weights is not None and len(options.weights) != len(options.models):
-        options.wrong_call(f"argument --weights: got {len(options.weights)} for {len(options.models)} models")
-    if options.output == "-":
-        options.wrong_call("standard output (-) takes no model; give the name of a file")
-    if any(
-        os.path.realpath(options.output) == os.path.realpath(path) for path in (*options.models, options.tune or "")
-    ):
-        options.wrong_call(f"{options.output} would be overwritten, but it is to be read; give another name")
+    if len(options.weights) != num_models:
+        options.wrong_call(f"argument --weights: got {len(options.weights)} for {num_models} models")

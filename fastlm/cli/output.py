@@ -1,14 +1,21 @@
-"""What the verbs print: JSON, and tables whose columns stand straight in any script."""
+"""What the verbs print: JSON, and tables whose columns stand straight in any script; and what they may overwrite."""
 
+import argparse
 import json
 import math
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-__all__ = ["display_width", "prepare_streams", "print_json", "print_table", "teller"]
+__all__ = ["check_output", "display_width", "prepare_streams", "print_json", "print_table", "teller"]
+
+
+def check_output(options: argparse.Namespace, output: str, inputs: Iterable[str]) -> None:
+    """Refuse to write over a file that is to be read, by whatever name, as a wrong call."""
+    if output != "-" and any(os.path.realpath(output) == os.path.realpath(path) for path in inputs):
+        options.wrong_call(f"{output} would be overwritten, but it is to be read; give another name")
 
 
 def prepare_streams() -> None:

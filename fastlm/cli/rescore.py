@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.adaptation import add_normalise, load_models
-from fastlm.cli.options import add_errors, finite_float, whole_number
+from fastlm.cli.options import finite_float, whole_number
 
 if TYPE_CHECKING:
     from fastlm.models.base import LanguageModel
@@ -54,7 +54,12 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--no-verify", dest="verify", action="store_false", help="skip the checksums: opens a large model at once"
     )
-    add_errors(parser)
+    parser.add_argument(  # no line can be left out: there is an answer to each
+        "--errors",
+        choices=("strict", "replace"),
+        default="strict",
+        help="what to do with a line that is not UTF-8: stop, or put U+FFFD for wrong bytes",
+    )
     add_normalise(parser)
 
 
@@ -97,9 +102,17 @@ def _read(options: argparse.Namespace) -> Iterator[list[Any]]:
 
 
 def _lines(path: str, errors: str) -> Iterator[str]:
+    """Yield the lines; what is wrong with one is said without the advice to leave it out."""
+    from fastlm.errors import LineError
     from fastlm.text.source import TextReader
 
-    return chain.from_iterable(TextReader(path, errors).line_blocks())
+    try:
+        yield from TextReader(path, errors).lines()
+    except LineError as error:
+        what, _, _ = error.problem.partition(";")
+        raise LineError(
+            error.name, error.line, f"{what}; convert the list to UTF-8, or give --errors replace to put U+FFFD there"
+        ) from error
 
 
 def _rescored(model: "LanguageModel", nbest: list[Any], options: argparse.Namespace) -> Iterable[str]:

@@ -2,14 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from fastlm.cli.output import check_output
 
 if TYPE_CHECKING:
     from fastlm.inference.measures import MeasuredTokens
     from fastlm.models.base import LanguageModel
 
 __all__ = ["check_table", "write_table"]
+
+ROW_GROUP = 1 << 17  # tokens: smaller groups cost a reader of Parquet more than their contents
 
 
 def check_table(options: argparse.Namespace) -> None:
@@ -23,6 +27,7 @@ def check_table(options: argparse.Namespace) -> None:
             options.wrong_call(
                 f"argument --table: the table is all that is written; leave out --{name.replace('_', '-')}"
             )
+    check_output(options, options.table, (options.model, options.file))
 
 
 def write_table(options: argparse.Namespace, model: "LanguageModel") -> None:
@@ -51,10 +56,10 @@ def _write_lines(file: BinaryIO, batches: Iterable["MeasuredTokens"], distributi
     file.write(f"{header}\tentropy\trank\n".encode() if distribution else f"{header}\n".encode())
     for words, table in batches:
         for word, (line, place, id, surprisal, *rest) in zip(words, table.tolist(), strict=True):
-            cells = [str(line), str(place), word, str(id), f"{surprisal:.6f}"]
+            cells = [str(line), str(place), word, str(id), f"{surprisal:z.6f}"]
             if distribution:
                 entropy, rank = rest
-                cells += [f"{entropy:.6f}", str(rank)]
+                cells += [f"{entropy:z.6f}", str(rank)]
             file.write(("\t".join(cells) + "\n").encode())
 
 
@@ -69,7 +74,23 @@ def _write_parquet(file: BinaryIO, batches: Iterable["MeasuredTokens"], distribu
     dtype = DISTRIBUTION if distribution else TOKEN
     columns = [(name, arrow.from_numpy_dtype(dtype[name])) for name in dtype.names or ()]
     schema = arrow.schema([*columns[:2], ("word", arrow.string()), *columns[2:]])
+
+    def arrow_table(batch: "MeasuredTokens") -> Any:
+        arrays = [arrow.array(batch.words if name == "word" else batch.table[name]) for name in schema.names]
+        return arrow.Table.from_arrays(arrays, schema=schema)
+
     with ParquetWriter(file, schema) as writer:
-        for words, table in batches:
-            arrays = [arrow.array(words if name == "word" else table[name]) for name in schema.names]
-            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+        for tables in _row_groups(map(arrow_table, batches)):
+            writer.write_table(arrow.concat_tables(tables))
+
+
+def _row_groups(tables: Iterable[Any]) -> Iterator[list[Any]]:
+    """Collect tables that are long enough together."""
+    group: list[Any] = []
+    for table in tables:
+        group.append(table)
+        if sum(map(len, group)) >= ROW_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group

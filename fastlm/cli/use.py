@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +134,9 @@ def score(options: argparse.Namespace) -> None:
         write_table(options, model)
         return
     at_once = options.unbuffered or (options.file == "-" and sys.stdin is not None and sys.stdin.isatty())
-    lines = chain.from_iterable(TextReader(options.file, options.errors).line_blocks())
     scores = score_lines(
         model,
-        lines,
+        TextReader(options.file, options.errors).lines(),
         batch_tokens=1 if at_once else BATCH_TOKENS,
         threads=options.threads,
         documents=options.documents,

@@ -1,17 +1,19 @@
 """The verbs about words: analogy, word vectors for other software, and maps of words."""
 
 import argparse
+import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.options import text, whole_number
-from fastlm.cli.output import print_json, print_table
+from fastlm.cli.output import check_output, print_json, print_table
 
 if TYPE_CHECKING:
     from fastlm.models.base import LanguageModel
 
 __all__ = ["add_parser"]
+
+NUM_NEIGHBOURS = 50
 
 
 def add_parser(verbs: Any) -> None:
@@ -45,7 +47,7 @@ def _add_plot_words(verbs: Any) -> None:
     )
     which.add_argument("--words", metavar="WORDS", type=text, help="these: a file, one a line, or A,B,C")
     which.add_argument("--near", metavar="WORD", type=text, help="of a word and its neighbours, as fastlm similar")
-    parser.add_argument("-k", metavar="N", type=whole_number(2), default=50, help="how many of these (50)")
+    parser.add_argument("-k", metavar="N", type=whole_number(2), help=f"how many of these ({NUM_NEIGHBOURS})")
 
 
 def _add_verb(verbs: Any, name: str, run: Any, purpose: str, **options: Any) -> argparse.ArgumentParser:
@@ -53,7 +55,7 @@ def _add_verb(verbs: Any, name: str, run: Any, purpose: str, **options: Any) -> 
     parser: argparse.ArgumentParser = verbs.add_parser(
         name, help=purpose, description=description, allow_abbrev=False, **options
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, wrong_call=parser.error)
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument(
         "--no-verify", dest="verify", action="store_false", help="skip the checksums: opens a large model at once"
@@ -77,6 +79,7 @@ def analogy(options: argparse.Namespace) -> None:
 
 def vectors(options: argparse.Namespace) -> None:
     """Write the word vectors of a model."""
+    check_output(options, options.output, [options.model])
     import fastlm
 
     model = fastlm.load(options.model, verify=options.verify)
@@ -86,14 +89,16 @@ def vectors(options: argparse.Namespace) -> None:
 
 def plot_words(options: argparse.Namespace) -> None:
     """Draw a map of the words that the options choose."""
+    check_output(options, options.output, [options.model, *([options.words] if options.words else [])])
+    if options.k is not None and options.near is None:
+        options.wrong_call("argument -k: so many neighbours of a word are drawn; give the word, with --near")
     import fastlm
+    from fastlm.inference.map_picture import picture_kind
     from fastlm.storage import atomic_write
 
+    kind = picture_kind(options.output)
     model = fastlm.load(options.model, verify=options.verify)
     figure = model.plot_words(_words(options, model))
-    kind = Path(options.output).suffix.removeprefix(".").lower()
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise ValueError(f"{options.output!r} does not end as a picture; expected .png, .svg or .pdf")
     with atomic_write(options.output) as file:
         figure.savefig(file, format=kind)
 
@@ -104,10 +109,11 @@ def _words(options: argparse.Namespace, model: "LanguageModel") -> list[str]:
     from fastlm.text.source import TextReader
 
     if options.near is not None:
-        return [options.near, *(neighbour.word for neighbour in model.similar(options.near, options.k))]
+        neighbours = model.similar(options.near, options.k or NUM_NEIGHBOURS)
+        return [options.near, *(neighbour.word for neighbour in neighbours)]
     if options.words is None:
         return frequent_words(model, options.num_words)
-    if not Path(options.words).is_file():
+    if not os.path.isfile(options.words):  # noqa: PTH113 - is_file fails where a list is too long for a name
         return [word for word in options.words.split(",") if word]
     words = [line.strip() for lines in TextReader(options.words).line_blocks() for line in lines]
     known = [word for word in words if is_word(model.vocabulary, word)]

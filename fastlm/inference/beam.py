@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlm.inference.arguments import whole_number
-from fastlm.inference.continuation import Generated, candidates, closing_ids, read_prompt
+from fastlm.inference.continuation import Generated, candidates, closing_ids, dead_end, read_prompt
 from fastlm.inference.interface import Model, State
 
 __all__ = ["beam_search"]
@@ -57,6 +57,8 @@ def beam_search(
     ------
     ValueError
         If an argument is out of its range, the prompt has several lines, or a stop word is not in the vocabulary.
+    FastLMError
+        If no hypothesis can go on, as no word that may follow has a probability, and none has ended.
 
     Notes
     -----
@@ -80,6 +82,8 @@ def beam_search(
     beams, ended = [_Beam(0.0, (), state)], list[_Beam]()
     for _ in range(max_tokens):
         longer = _extended(model, beams, beam_size + len(closing) * len(beams), unknown)
+        if not longer and not ended:
+            raise dead_end(model, model.log_probs(beams[0].state))
         ended = _best([*ended, *(beam for beam in longer if beam.ids[-1] in closing)], num_results)
         beams = [beam for beam in longer if beam.ids[-1] not in closing][:beam_size]
         if not beams or (len(ended) == num_results and beams[0].log_prob <= ended[-1].log_prob):
@@ -91,9 +95,8 @@ def beam_search(
 
 
 def _extended(model: Model, beams: list[_Beam], count: int, unknown: bool) -> list[_Beam]:
-    """Return the best hypotheses that are one word longer, with the states before that word."""
-    distributions = model.log_probs([beam.state for beam in beams])
-    allowed = np.stack([candidates(model, log_probs, unknown) for log_probs in distributions])
+    """Return the best hypotheses that are one word longer, with the states before it; none of what cannot go on."""
+    allowed = candidates(model, model.log_probs([beam.state for beam in beams]), unknown)
     totals = (allowed + np.array([beam.log_prob for beam in beams])[:, np.newaxis]).reshape(-1)
     chosen = np.argpartition(-totals, count - 1)[:count] if count < len(totals) else np.arange(len(totals))
     chosen = np.sort(chosen)  # of equals the earlier beam and the lower id comes first

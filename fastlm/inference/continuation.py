@@ -10,7 +10,7 @@ from fastlm.errors import FastLMError
 from fastlm.inference.arguments import one_line
 from fastlm.inference.interface import Model, State
 
-__all__ = ["Generated", "candidates", "closing_ids", "most_likely", "read_context", "read_prompt"]
+__all__ = ["Generated", "candidates", "closing_ids", "dead_end", "most_likely", "read_context", "read_prompt"]
 
 
 class Generated(NamedTuple):
@@ -25,7 +25,8 @@ class Generated(NamedTuple):
     num_tokens : int
         How many tokens that are.
     ended_by : str or None
-        `</s>` or the stop word at which it ends, which is not in the text; None if it was cut off.
+        `</s>` or the stop word at which it ends, which is not in the text; None if it was cut off: at the most tokens,
+        or where no word that may follow has a probability.
     """
 
     text: str
@@ -59,16 +60,30 @@ def read_context(model: Model, text: str) -> State:
 
 
 def candidates(model: Model, log_probs: NDArray[np.floating[Any]], unknown: bool) -> NDArray[np.float64]:
-    """Return a copy of the log-probabilities, with `<unk>` excluded unless it is wanted."""
+    """Return a copy of log-probabilities, (V,) or (N, V), with `<unk>` excluded unless it is wanted.
+
+    Where all of them are -inf the text cannot go on: see `dead_end`.
+    """
     allowed = np.array(log_probs, dtype=np.float64)
-    if not unknown:
-        allowed[model.vocabulary.unknown_id] = -np.inf
-    if not np.isfinite(allowed.max()):
+    if not allowed.max() < np.inf:  # of NaN, too
         raise FastLMError(
-            "the model gives no word a probability: an n-gram model without smoothing has never seen these words "
-            "together; of any other model the parameters are not finite, and it must be trained again"
+            "the model gives NaN or infinity as a log-probability: its parameters are not finite; train it again"
         )
+    if not unknown:
+        allowed[..., model.vocabulary.unknown_id] = -np.inf
     return allowed
+
+
+def dead_end(model: Model, log_probs: NDArray[np.floating[Any]]) -> FastLMError:
+    """Return the error that says why no text goes on here: what follows has these log-probabilities, shape (V,)."""
+    if log_probs[model.vocabulary.unknown_id] > -np.inf:
+        return FastLMError(
+            "every word but <unk> has probability zero here; allow unknown words (unknown=True, --unknown)"
+        )
+    return FastLMError(
+        "the model gives no word a probability: an n-gram model without smoothing has never seen these words "
+        "together; of any other model the parameters are not finite, and it must be trained again"
+    )
 
 
 def most_likely(log_probs: NDArray[np.float64], k: int) -> NDArray[np.intp]:

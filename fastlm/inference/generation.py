@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference.arguments import one_line, whole_number
-from fastlm.inference.continuation import Generated, candidates, most_likely, read_context
+from fastlm.inference.continuation import Generated, candidates, dead_end, most_likely, read_context
 from fastlm.inference.evaluation import check_no_nan
 from fastlm.inference.interface import Model
 from fastlm.inference.sampling import Draws, next_token_distribution
@@ -76,6 +76,8 @@ def predict(model: Model, text: str, k: int = 10, unknown: bool = False) -> list
     ------
     ValueError
         If `k` is no positive number, or the text has several lines.
+    FastLMError
+        If no word that may follow has a probability.
 
     Examples
     --------
@@ -87,9 +89,12 @@ def predict(model: Model, text: str, k: int = 10, unknown: bool = False) -> list
     (True, True)
     """
     k = whole_number("k", k, minimum=1)
-    log_probs = candidates(model, next_log_probs(model, text), unknown)
-    best = most_likely(log_probs, min(k, int(np.count_nonzero(log_probs > -np.inf))))
-    return [Prediction(model.vocabulary.word(int(id)), math.exp(log_probs[id])) for id in best]
+    log_probs = next_log_probs(model, text)
+    allowed = candidates(model, log_probs, unknown)
+    best = most_likely(allowed, min(k, int(np.count_nonzero(allowed > -np.inf))))
+    if not len(best):
+        raise dead_end(model, log_probs)
+    return [Prediction(model.vocabulary.word(int(id)), math.exp(allowed[id])) for id in best]
 
 
 def generate(
@@ -142,6 +147,8 @@ def generate(
     ------
     ValueError
         If an argument is out of its range, or the prompt has several lines.
+    FastLMError
+        If no word that may follow the prompt has a probability. Where that is so later on, the text is cut off.
 
     Examples
     --------
@@ -195,6 +202,8 @@ def sample(
     ------
     ValueError
         If an argument is out of its range, the prompt has several lines, or a stop word is not in the vocabulary.
+    FastLMError
+        As for `generate`.
 
     Examples
     --------

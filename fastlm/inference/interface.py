@@ -168,6 +168,8 @@ class Model(Protocol):
     ) -> tuple[Callable[[slice], NDArray[np.floating[Any]]], State]:
         """Read ids as the text that follows `state`, for the whole distributions on the way.
 
+        A model that adapts makes all of them at once, (N, V), so that it is given no more ids than are looked at.
+
         Returns
         -------
         tuple

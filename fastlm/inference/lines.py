@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fastlm.errors import DataError
 from fastlm.inference.arguments import one_line
+from fastlm.text.source import SkippedLine
 from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["BATCH_TOKENS", "Line", "line_batches", "read_line"]
@@ -31,10 +32,15 @@ class Line(NamedTuple):
     words: list[str]
     ids: NDArray[np.int32]
 
+    @property
+    def ends_document(self) -> bool:
+        """Whether it has no word; a line that was left out of the text as invalid is none that ends anything."""
+        return not self.words and not isinstance(self.text, SkippedLine)
+
 
 def read_line(vocabulary: Vocabulary, text: str) -> Line:
     """Split a line and look its words up."""
-    text = one_line(text)
+    text = text if isinstance(text, SkippedLine) else one_line(text)
     # What looks empty is no sentence, as in a corpus, even for a tokenizer that makes tokens of spaces.
     words = vocabulary.tokenizer.tokenize(text) if text.strip(" \t") else []
     ids = np.append(vocabulary.encode(text), vocabulary.end_id) if words else np.empty(0)

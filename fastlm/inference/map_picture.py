@@ -1,5 +1,8 @@
 """A map of words as a picture, by matplotlib, which is asked for only here."""
 
+import os
+import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,7 +14,7 @@ from fastlm.inference.word_map import WordMap
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_map", "place_labels"]
+__all__ = ["draw_map", "picture_kind", "place_labels"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -54,16 +57,9 @@ def draw_map(word_map: WordMap) -> "Figure":
     >>> model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=4, hidden_size=8, seed=1)
     >>> draw_map(map_words(model, ["cat", "mat", "sat"])).savefig("map.png")
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'maps are drawn by matplotlib, which is not there; install it: pip install "fastlm[plot]"'
-        ) from error
-    style: dict[str, Any] = {"fontsize": LABEL_SIZE, "fontfamily": choose_fonts(word_map.words), "parse_math": False}
-    figure = Figure(figsize=SIZE, dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure()
+    words = [unicodedata.normalize("NFC", word) for word in word_map.words]  # fonts have syllables, not all their parts
+    style: dict[str, Any] = {"fontsize": LABEL_SIZE, "fontfamily": choose_fonts(words), "parse_math": False}
     first, second = word_map.shares
     axes = figure.add_subplot(
         xlabel=f"first principal component, {first:.0%} of the variance",
@@ -74,7 +70,7 @@ def draw_map(word_map: WordMap) -> "Figure":
     axes.plot(*word_map.points.T, "o", markersize=2.5, markeredgewidth=0)
     axes.margins(0.05)
     axes.grid(alpha=0.2)
-    labels = [axes.text(0, 0, word, in_layout=False, **style) for word in word_map.words]
+    labels = [axes.text(0, 0, word, in_layout=False, **style) for word in words]
     figure.draw_without_rendering()  # from here on it is known where things are
     sizes = np.array([label.get_window_extent().size for label in labels])
     points = axes.transData.transform(word_map.points)
@@ -85,6 +81,40 @@ def draw_map(word_map: WordMap) -> "Figure":
         near = np.clip(point, corner, corner + size)
         if np.abs(near - point).max() > NEAREST:
             axes.plot(*to_data([point, near]).T, color="0.6", linewidth=0.4, zorder=0)
+    return figure
+
+
+def picture_kind(path: str | os.PathLike[str]) -> str:
+    """Return what kind of picture a file is to be, by its ending, for `savefig`.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    ValueError
+        If the ending is not that of a picture.
+
+    Examples
+    --------
+    >>> picture_kind("map.PNG")
+    'png'
+    """
+    kind = Path(path).suffix.removeprefix(".").lower()
+    if kind not in _new_figure().canvas.get_supported_filetypes():
+        raise ValueError(f"{os.fspath(path)!r} does not end as a picture; expected .png, .svg or .pdf")
+    return kind
+
+
+def _new_figure() -> "Figure":
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'maps are drawn by matplotlib, which is not there; install it: pip install "fastlm[plot]"'
+        ) from error
+    figure = Figure(figsize=SIZE, dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
     return figure
 
 

@@ -1,7 +1,7 @@
 """What a model thinks of each token of a text, as arrays: surprisal, and entropy and rank in its distribution."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -112,8 +112,7 @@ def measure_batches(
     documents: bool = False,
 ) -> Iterator[MeasuredTokens]:
     """Yield what `measure_tokens` returns in pieces, with the words, so that memory does not grow with the text."""
-    lines = chain.from_iterable(TextReader(source, errors).line_blocks())
-    batches = line_batches(model.vocabulary, lines, BATCH_TOKENS)
+    batches = line_batches(model.vocabulary, TextReader(source, errors).lines(), BATCH_TOKENS)
     if distribution:
         return _with_distributions(model, batches, threads, documents)
     return _without_distributions(model, batches, threads, documents)
@@ -134,13 +133,13 @@ def _without_distributions(
 def _with_distributions(
     model: Model, batches: Iterable[list[Line]], threads: int | None, documents: bool
 ) -> Iterator[MeasuredTokens]:
-    num_before, state = 0, model.start()
+    num_before = 0
     with Workers(threads) as workers:
+        reading = _Reading(model, documents, workers)
         for batch in batches:
             measured = _tokens(model, batch, num_before, DISTRIBUTION)
-            work, state = _work(model, batch, state, documents, workers)
             begin = 0
-            for found in map_in_order(_distributions, work, threads):
+            for found in map_in_order(_distributions, reading.work(batch), threads):
                 part = measured.table[begin : begin + len(found[0])]
                 part["surprisal"], part["entropy"], part["rank"] = found
                 begin += len(part)
@@ -149,19 +148,31 @@ def _with_distributions(
             yield measured
 
 
-def _work(model: Model, batch: list[Line], state: State, documents: bool, workers: Workers) -> tuple[list[Work], State]:
-    """Cut the tokens of some lines into parts, with what gives their distributions; return the state after them."""
-    rows = max(1, min(MOST_ROWS, MOST_VALUES // len(model.vocabulary)))
-    work: list[Work] = []
-    for is_text, lines in groupby(batch, key=lambda line: bool(line.words) or not documents):
-        ids = np.concatenate([line.ids for line in lines])
-        if not is_text:
-            state = model.start()
-        elif len(ids):
-            log_probs, state = model.log_probs_along(state, ids, workers=workers)
-            parts = [slice(start, start + rows) for start in range(0, len(ids), rows)]
-            work += [(log_probs, part, ids[part]) for part in parts]
-    return work, state
+class _Reading:
+    """A model on its way through a text, batch after batch."""
+
+    def __init__(self, model: Model, documents: bool, workers: Workers) -> None:
+        self._model, self._documents, self._workers = model, documents, workers
+        self._state = model.start()
+
+    def work(self, batch: list[Line]) -> Iterator[Work]:
+        """Read some lines, and yield their tokens in parts, with what gives the distributions of each."""
+        rows = max(1, min(MOST_ROWS, MOST_VALUES // len(self._model.vocabulary)))
+        for ends_document, lines in groupby(batch, key=lambda line: self._documents and line.ends_document):
+            ids = np.concatenate([line.ids for line in lines])
+            if ends_document:
+                self._state = self._model.start()
+            # What adapts makes its distributions while it reads, which is therefore done a part at a time.
+            for piece in _cut(ids, rows if self._model.adapts else len(ids)):
+                words = ids[piece]
+                log_probs, self._state = self._model.log_probs_along(self._state, words, workers=self._workers)
+                for part in _cut(words, rows):
+                    yield log_probs, part, words[part]
+
+
+def _cut(ids: NDArray[np.int32], size: int) -> list[slice]:
+    """Return slices of ids, of that size but for the last."""
+    return [slice(start, start + size) for start in range(0, len(ids), max(1, size))]
 
 
 def _distributions(work: Work) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:

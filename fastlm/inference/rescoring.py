@@ -39,7 +39,7 @@ def score_nbest(model: Model, hypotheses: Sequence[str]) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If a hypothesis has several lines.
+        If a hypothesis has several lines, or the hypotheses are one string.
     DataError
         If one holds a literal `<s>` or `</s>`.
 
@@ -52,6 +52,8 @@ def score_nbest(model: Model, hypotheses: Sequence[str]) -> NDArray[np.float64]:
     >>> bool(abs(scores[0] - model.score("the cat sat").log_prob) < 1e-5)
     True
     """
+    if isinstance(hypotheses, str):
+        raise ValueError(f"the hypotheses are the string {hypotheses!r:.80}, expected a list of them")
     return score_sentences(model, [_ids(model, number, text) for number, text in enumerate(hypotheses, start=1)])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference.arguments import real_number, whole_number
-from fastlm.inference.continuation import Generated, candidates, closing_ids, most_likely, read_prompt
+from fastlm.inference.continuation import Generated, candidates, closing_ids, dead_end, most_likely, read_prompt
 from fastlm.inference.interface import Model, State
 
 __all__ = ["Draws", "next_token_distribution"]
@@ -48,34 +48,46 @@ class Draws:
         totals = [0.0] * len(randoms)
         active, states = list(range(len(randoms))), [self.state] * len(randoms)
         for _ in range(self.max_tokens):
-            for number, log_probs in zip(active, self._log_probs(states), strict=True):
-                allowed = candidates(self.model, log_probs, self.unknown)
-                ids, probabilities = next_token_distribution(allowed, *self.options)
-                drawn[number].append(int(ids[_draw(probabilities, randoms[number])]))
-                totals[number] += float(log_probs[drawn[number][-1]])
-            going_on = [place for place, number in enumerate(active) if drawn[number][-1] not in self.closing]
+            going_on = []
+            for place, (number, log_probs) in enumerate(zip(active, self._log_probs(states), strict=True)):
+                id = self._draw(log_probs, randoms[number])
+                if id is None and not drawn[number]:
+                    raise dead_end(self.model, log_probs)
+                if id is None:
+                    continue
+                drawn[number].append(id)
+                totals[number] += float(log_probs[id])
+                if id not in self.closing:
+                    going_on.append(place)
             active = [active[place] for place in going_on]
             if not active:
                 break
             states = self._advanced([states[place] for place in going_on], [drawn[number][-1] for number in active])
         return [self._text(ids, total) for ids, total in zip(drawn, totals, strict=True)]
 
+    def _draw(self, log_probs: NDArray[np.floating[Any]], random: np.random.Generator) -> int | None:
+        """Draw the next token; None where none has a probability, so that the text is cut off."""
+        allowed = candidates(self.model, log_probs, self.unknown)
+        if allowed.max() == -np.inf:
+            return None
+        ids, probabilities = next_token_distribution(allowed, *self.options)
+        return int(ids[_draw(probabilities, random)])
+
+    # Also a single state is a batch below: by itself it is rounded otherwise, and a text must not depend on how many
+    # others are still being drawn.
+
     def _log_probs(self, states: list[State]) -> list[NDArray[np.floating[Any]]]:
         """Return the distribution after each state; of equal ones, as they all are in the beginning, once."""
         distinct = list(dict.fromkeys(states))
-        if len(distinct) == 1:
-            return [self.model.log_probs(distinct[0])] * len(states)
         found = dict(zip(distinct, self.model.log_probs(distinct), strict=True))
         return [found[state] for state in states]
 
     def _advanced(self, states: list[State], ids: list[int]) -> list[State]:
-        model = self.model
-        if model.context == "sentence" and model.vocabulary.end_id in ids:
-            return [
-                model.start() if id == model.vocabulary.end_id else model.advance(state, id)
-                for state, id in zip(states, ids, strict=True)
-            ]
-        return [model.advance(states[0], ids[0])] if len(states) == 1 else model.advance(states, ids)
+        after = self.model.advance(states, ids)
+        if self.model.context == "continuous":
+            return after
+        end, start = self.model.vocabulary.end_id, self.model.start()
+        return [start if id == end else state for id, state in zip(ids, after, strict=True)]
 
     def _text(self, ids: list[int], log_prob: float) -> Generated:
         vocabulary = self.model.vocabulary

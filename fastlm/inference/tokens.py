@@ -306,11 +306,11 @@ def _scores(model: Model, batches: Iterable[list[Line]], workers: Workers, docum
 def _score_continuous(
     model: Model, batch: list[Line], state: State, workers: Workers, documents: bool
 ) -> tuple[NDArray[np.float64], State]:
-    """Score lines as one text; with `documents`, the state starts afresh behind each that has no word."""
+    """Score lines as one text; with `documents`, the state starts afresh behind each that ends one."""
     scores = [np.empty(0)]
-    for is_text, lines in groupby(batch, key=lambda line: bool(line.words) or not documents):
+    for ends_document, lines in groupby(batch, key=lambda line: documents and line.ends_document):
         ids = np.concatenate([line.ids for line in lines])
-        if not is_text:
+        if ends_document:
             state = model.start()
         elif len(ids):
             log_probs, state = model.score_ids(state, ids, workers=workers)

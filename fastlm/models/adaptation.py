@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastlm.errors import FastLMError
 from fastlm.inference.interface import State
@@ -88,13 +88,14 @@ class AdaptedState(State):
     def next_log_probs(self, settings: Settings) -> NDArray[np.float64]:
         """Natural log-probability of every next word, (V,)."""
         log_probs = self.adapted.log_probs(self.inner).astype(np.float64)
-        if settings.cache_weight == 0 or not len(self.cached.words):
+        if self.num_steps:
+            _check_losses(-log_probs, settings)
+        if settings.cache_weight == 0:
             return log_probs
         query = np.empty(0, self.cached.keys.dtype)
         if isinstance(self.adapted, NeuralModel):
             query = self.adapted.feature_vector(self.inner)
-        cached = self.cached.log_probs(query, settings.flatness, len(log_probs))
-        return mixed(log_probs, cached, settings.cache_weight)
+        return _with_cache(log_probs, self.cached, query, settings)
 
 
 class Reader:
@@ -155,6 +156,8 @@ class Reader:
         """
         for some in self._portions(ids):
             own, features = self._score(some)
+            if self._num_steps:
+                _check_losses(-own, self._settings)
             cached = None
             if self._cache is not None:
                 was_empty = len(self._cache) == 0
@@ -164,6 +167,19 @@ class Reader:
                 if was_empty:
                     cached[..., 0] = own[0]
             yield own, cached
+            self._learn_from(some)
+
+    def distributions(self, ids: IntArray) -> Iterator[NDArray[np.float64]]:
+        """Read ids, and yield the log-probabilities of every word before each, (N, V), portion by portion."""
+        for some in self._portions(ids):
+            log_probs, features = self._distributions(some)
+            if self._num_steps:
+                _check_losses(-log_probs, self._settings)
+            if self._cache is not None:
+                for place, query in enumerate(features):
+                    log_probs[place] = _with_cache(log_probs[place], self._cache.cached(), query, self._settings)
+                    self._cache.add(query[np.newaxis], some[place : place + 1])
+            yield log_probs
             self._learn_from(some)
 
     def follow(self, ids: IntArray) -> None:
@@ -196,6 +212,14 @@ class Reader:
         features = self._read(self._model, ids)
         values = self._model.output.target_log_probs(features, ids, self._workspace)
         return values.astype(np.float64), features
+
+    def _distributions(self, ids: IntArray) -> tuple[NDArray[np.float64], FloatArray]:
+        """Return what `_score` does, but the log-probabilities of every word, (N, V)."""
+        if not isinstance(self._model, NeuralModel):
+            log_probs_of, self._inner = self._model.log_probs_along(self._inner, ids)
+            return log_probs_of(slice(len(ids))).astype(np.float64), np.empty((len(ids), 0), np.float32)
+        features = self._read(self._model, ids)
+        return self._model.output.log_probs(features).astype(np.float64), features
 
     def _read(self, network: NeuralModel, ids: IntArray) -> FloatArray:
         """Read ids, and return what the output layer sees before each, (N, H).
@@ -233,11 +257,7 @@ class Reader:
         behind = replace(self._inner, model=network)  # in front of the last word, which is not read yet
         self._workspace.step = self._num_steps
         loss = learning.step(network.batch_after(self._base, words, self._workspace), self._workspace)
-        if not np.isfinite(loss):
-            raise FastLMError(
-                f"dynamic evaluation with learning rate {self._settings.learning_rate:g} has led to a loss of {loss}; "
-                "expected a finite number: take a smaller rate"
-            )
+        _check_losses(loss, self._settings)
         self._num_steps += 1
         self._base, self._pending = behind, self._pending[-1:]
         self._inner = network.advance(behind, words[-1])
@@ -256,3 +276,23 @@ class Reader:
             )
             self._model = self._learning.network
         return self._learning
+
+
+def _with_cache(
+    log_probs: NDArray[np.float64], cached: Cached, query: FloatArray, settings: Settings
+) -> NDArray[np.float64]:
+    """Mix a model's log-probabilities of every word (V,), which its output layer gives at `query`, with the cache's."""
+    if not len(cached.words):
+        return log_probs
+    own = cached.log_probs(query, settings.flatness, len(log_probs))
+    return mixed(log_probs, own, settings.cache_weight)
+
+
+def _check_losses(losses: ArrayLike, settings: Settings) -> None:
+    """Raise a FastLMError where what has been learned leads to losses that are not finite."""
+    wrong = np.extract(~np.isfinite(losses), losses)
+    if len(wrong):
+        raise FastLMError(
+            f"dynamic evaluation with learning rate {settings.learning_rate:g} has led to a loss of {wrong[0]}; "
+            "expected a finite number: take a smaller rate"
+        )

@@ -1,7 +1,7 @@
 """The settings under which a model adapts best, found on held-out text."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,14 +28,19 @@ SMALLEST_GAIN = 1e-4  # nats a token: what is less is not worth reading the text
 def best_settings(
     stored: Stored,
     settings: Settings,
-    corpus: Corpus,
+    text: Corpus | Sequence[Corpus],
     *,
     fixed: Collection[str],
     workers: Workers,
     progress: bool,
 ) -> tuple[Settings, float]:
-    """Return the settings under which a text gets the greatest probability, and its perplexity under them."""
+    """Return the settings under which a text gets the greatest probability, and its perplexity under them.
 
+    It may be one of many documents, each of which is then read from a fresh start.
+    """
+    documents = [text] if isinstance(text, Corpus) else list(text)
+    if not documents:
+        raise ValueError("no document to find settings on: expected one or more")
     known: dict[Settings, float] = {}
 
     def log_prob(trial: Settings) -> float:
@@ -44,7 +49,7 @@ def best_settings(
             return known[trial]
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                mean = float(_columns(stored, replace(trial, cache_weight=0.0), corpus, [], workers)[0].mean())
+                mean = float(_columns(stored, replace(trial, cache_weight=0.0), documents, [], workers)[0].mean())
         except FastLMError:
             mean = -math.inf
         if progress:
@@ -59,7 +64,7 @@ def best_settings(
                 settings = _climb(settings, name, factor, log_prob)
     if settings.cache_weight == 0:
         return settings, perplexity(-log_prob(settings))
-    return _with_cache(stored, settings, corpus, fixed=fixed, workers=workers, progress=progress)
+    return _with_cache(stored, settings, documents, fixed=fixed, workers=workers, progress=progress)
 
 
 def _climb(settings: Settings, name: str, factor: float, log_prob: Callable[[Settings], float]) -> Settings:
@@ -83,7 +88,7 @@ def _climb(settings: Settings, name: str, factor: float, log_prob: Callable[[Set
 def _with_cache(
     stored: Stored,
     settings: Settings,
-    corpus: Corpus,
+    documents: list[Corpus],
     *,
     fixed: Collection[str],
     workers: Workers,
@@ -92,7 +97,7 @@ def _with_cache(
     """Choose flatness and weight of the cache; the text is read once for all of them."""
     has_keys = isinstance(stored.model, NeuralModel) and "flatness" not in fixed
     flatnesses = FLATNESSES if has_keys else [settings.flatness]
-    own, *cached = _columns(stored, settings, corpus, flatnesses, workers)
+    own, *cached = _columns(stored, settings, documents, flatnesses, workers)
     best, lowest = settings, math.inf
     for flatness, column in zip(flatnesses, cached, strict=True):
         weight = settings.cache_weight
@@ -107,18 +112,19 @@ def _with_cache(
 
 
 def _columns(
-    stored: Stored, settings: Settings, corpus: Corpus, flatnesses: list[float], workers: Workers
+    stored: Stored, settings: Settings, documents: list[Corpus], flatnesses: list[float], workers: Workers
 ) -> NDArray[np.float64]:
     """Return log-probabilities of all tokens by the model that learns, and by the cache for each flatness."""
-    reader = Reader(stored, settings, AdaptedState.fresh(stored.model), workers)
-    columns = np.empty((1 + len(flatnesses), corpus.num_tokens))
+    columns = np.empty((1 + len(flatnesses), sum(document.num_tokens for document in documents)))
     done = 0
-    for start in range(0, corpus.num_tokens, EVALUATION_ROWS):
-        ids = corpus.ids[start : start + EVALUATION_ROWS].astype(np.int32)
-        for own, cached in reader.columns(ids, flatnesses):
-            columns[0, done : done + len(own)] = own
-            if cached is not None:
-                columns[1:, done : done + len(own)] = cached
-            done += len(own)
+    for document in documents:
+        reader = Reader(stored, settings, AdaptedState.fresh(stored.model), workers)
+        for start in range(0, document.num_tokens, EVALUATION_ROWS):
+            ids = document.ids[start : start + EVALUATION_ROWS].astype(np.int32)
+            for own, cached in reader.columns(ids, flatnesses):
+                columns[0, done : done + len(own)] = own
+                if cached is not None:
+                    columns[1:, done : done + len(own)] = cached
+                done += len(own)
     check_no_nan(columns)
     return columns

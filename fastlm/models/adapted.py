@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import pairwise
 from typing import Any, Self
@@ -21,7 +21,7 @@ from fastlm.models.dynamic_evaluation import GradientSizes
 from fastlm.models.mixture import Mixture
 from fastlm.models.neural import EVALUATION_ROWS, NeuralModel
 from fastlm.nn.parallel import Workers
-from fastlm.nn.parameters import FloatArray
+from fastlm.nn.parameters import FloatArray, IntArray
 from fastlm.text.corpus import Corpus
 
 __all__ = ["Adapted", "adapt_networks"]
@@ -107,7 +107,7 @@ class Adapted(LanguageModel):
         flatness: float = 0.2,
         gradient_sizes: GradientSizes | None = None,
     ) -> None:
-        if not isinstance(model, LanguageModel) or isinstance(model, Adapted):
+        if not isinstance(model, LanguageModel) or model.adapts:
             raise ValueError(f"model must be a language model that does not adapt yet, got {type(model).__name__}")
         is_network = isinstance(model, NeuralModel)
         self.gradient_sizes = {} if gradient_sizes is None else _checked_sizes(gradient_sizes, model)
@@ -123,20 +123,19 @@ class Adapted(LanguageModel):
         self.vocabulary = model.vocabulary
         self.context = "continuous"
         self.info: dict[str, Any] = {}
-        self._set(
-            Settings(
-                _number("learning_rate", rate, np.inf),
-                _number("decay", decay, 1.0),
-                whole_number("segment_size", segment_size, minimum=1, maximum=MAX_SIZE),
-                whole_number("cache_size", cache_size, minimum=1, maximum=MAX_SIZE),
-                _number("cache_weight", cache_weight, np.nextafter(1.0, 0.0)),
-                _number("flatness", flatness, np.inf),
-            )
+        self.settings = Settings(
+            _number("learning_rate", rate, np.inf),
+            _number("decay", decay, 1.0),
+            whole_number("segment_size", segment_size, minimum=1, maximum=MAX_SIZE),
+            whole_number("cache_size", cache_size, minimum=1, maximum=MAX_SIZE),
+            _number("cache_weight", cache_weight, np.nextafter(1.0, 0.0)),
+            _number("flatness", flatness, np.inf),
         )
 
-    def _set(self, settings: Settings) -> None:
-        self.settings = settings
-        self.config = {**asdict(settings), "models": described_components([self.model])}
+    @property
+    def config(self) -> dict[str, Any]:  # type: ignore[override]
+        """The settings, and what the stored model is."""
+        return {**asdict(self.settings), "models": described_components([self.model])}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in asdict(self.settings).items())
@@ -192,11 +191,15 @@ class Adapted(LanguageModel):
         FileError
             If the file cannot be written; what stood there before is then whole.
         """
-        config = {**asdict(self.settings), "models": described_components([self.model])}
-        write_model(path, ModelContents(self.architecture, config, self.vocabulary, self.parameters, self.info))
+        write_model(path, ModelContents(self.architecture, self.config, self.vocabulary, self.parameters, self.info))
 
     def tune(
-        self, corpus: Corpus, *, fixed: Collection[str] = (), threads: int | None = None, progress: bool = False
+        self,
+        corpus: Corpus | Sequence[Corpus],
+        *,
+        fixed: Collection[str] = (),
+        threads: int | None = None,
+        progress: bool = False,
     ) -> Self:
         """Choose the settings under which a text gets the greatest probability.
 
@@ -206,8 +209,8 @@ class Adapted(LanguageModel):
 
         Parameters
         ----------
-        corpus : Corpus
-            One document that the model has not learned from.
+        corpus : Corpus, or sequence of Corpus
+            One document that the model has not learned from; or several, each of which is read from a fresh start.
         fixed : collection of str
             Names of settings that stay as they are; `segment_size` and `cache_size` always do.
         threads : int, optional
@@ -219,15 +222,23 @@ class Adapted(LanguageModel):
         -------
         Adapted
             The model itself.
+
+        Raises
+        ------
+        ValueError
+            If the corpus has another vocabulary, or what is fixed is no setting.
         """
-        check_vocabulary(corpus, self.vocabulary)
+        documents = [corpus] if isinstance(corpus, Corpus) else list(corpus)
+        for document in documents:
+            check_vocabulary(document, self.vocabulary)
+        _check_names(fixed)
         with Workers(threads) as workers:
-            settings, perplexity = best_settings(
-                self._stored, self.settings, corpus, fixed=fixed, workers=workers, progress=progress
+            self.settings, perplexity = best_settings(
+                self._stored, self.settings, documents, fixed=fixed, workers=workers, progress=progress
             )
-        self._set(settings)
         reached = perplexity if math.isfinite(perplexity) else None  # which a model file could not hold
-        self.info = {"tuning": {"num_tokens": corpus.num_tokens, "perplexity": reached}}
+        num_tokens = sum(document.num_tokens for document in documents)
+        self.info = {"tuning": {"num_tokens": num_tokens, "perplexity": reached}}
         return self
 
     def reader(self, state: AdaptedState, workers: Workers) -> Reader:
@@ -255,6 +266,38 @@ class Adapted(LanguageModel):
         with Workers(1) as alone:
             reader = self.reader(state, workers or alone)
             return reader.read(self._check_ids(ids)), reader.state(self)
+
+    def log_probs_along(
+        self, state: AdaptedState, ids: IntArray, *, workers: Workers | None = None
+    ) -> tuple[Callable[[slice], FloatArray], AdaptedState]:
+        """Distributions before each of the ids that follow `state`.
+
+        All are made here, (N, V): a state before each id, from which to make them later, may hold a network.
+        """
+        self._own(state)
+        with Workers(1) as alone:
+            reader = self.reader(state, workers or alone)
+            rows = np.concatenate([np.empty((0, len(self.vocabulary))), *reader.distributions(self._check_ids(ids))])
+            return lambda part: rows[part], reader.state(self)
+
+    def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
+        """Log-probability of each edge of a prefix tree, (M,): branch by branch.
+
+        So there are states only at the forks on the way to where it reads, since each may hold a network.
+        """
+        log_probs = np.empty(len(ids))
+        following: dict[int, list[int]] = {}
+        for edge, parent in enumerate(parents.tolist()):
+            following.setdefault(parent, []).append(edge)
+        waiting = [(self.start(), edge) for edge in following.get(-1, [])]
+        while waiting:
+            state, edge = waiting.pop()
+            branch = [edge]
+            while len(following.get(branch[-1], [])) == 1:
+                branch += following[branch[-1]]
+            log_probs[branch], state = self.score_ids(state, ids[branch])
+            waiting += [(state, edge) for edge in following.get(branch[-1], [])]
+        return log_probs
 
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
@@ -285,7 +328,18 @@ def adapt_networks(model: LanguageModel) -> LanguageModel:
     return Adapted(model) if isinstance(model, NeuralModel) else model
 
 
+def _check_names(fixed: Collection[str]) -> None:
+    names = [field.name for field in fields(Settings)]
+    if isinstance(fixed, str) or not isinstance(fixed, Collection) or not all(name in names for name in fixed):
+        raise ValueError(f"fixed is {fixed!r}, expected a list of settings, out of {', '.join(names)}")
+
+
 def _checked_sizes(sizes: GradientSizes, model: LanguageModel) -> dict[str, NDArray[np.float64]]:
+    if not isinstance(sizes, Mapping):
+        raise ValueError(
+            f"gradient_sizes is {sizes!r:.80}, expected an array for the name of each parameter; measure them with "
+            "gradient_sizes(model, corpus)"
+        )
     expected = {name: (len(array),) for name, array in model.parameters.items()}
     checked = {name: np.asarray(array, np.float64) for name, array in sizes.items()}
     if not isinstance(model, NeuralModel) or {name: array.shape for name, array in checked.items()} != expected:

@@ -317,6 +317,7 @@ class LanguageModel(ABC):
         seed: int | None = None,
         unknown: bool = False,
         stop: Sequence[str] = (),
+        stop_at_end: bool = True,
     ) -> str:
         """Continue a text; see `fastlm.inference.generation.generate`."""
         return generation.generate(
@@ -329,6 +330,7 @@ class LanguageModel(ABC):
             seed=seed,
             unknown=unknown,
             stop=stop,
+            stop_at_end=stop_at_end,
         )
 
     def sample(self, prompt: str = "", num_samples: int = 1, **options: Any) -> list[generation.Generated]:
@@ -374,6 +376,8 @@ class LanguageModel(ABC):
 
     def _pairs(self, states: Sequence[State], words: Words) -> tuple[list[State], IntArray]:
         """Return several states, and the ids of as many words."""
+        if isinstance(words, str):
+            raise ValueError(f"the words are the string {words!r}, expected a list, of one word for each state")
         if len(states) != len(words):
             raise ValueError(f"got {len(states)} states and {len(words)} words, expected as many of these as of those")
         own = [self._own(state) for state in states]

@@ -1,7 +1,7 @@
 """Linear mixtures of language models, with weights estimated on held-out text."""
 
 import os
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -76,14 +76,7 @@ class Mixture(LanguageModel):
     architecture = "mixture"
 
     def __init__(self, models: Sequence[LanguageModel], weights: ArrayLike | None = None) -> None:
-        given = list(models)
-        for model in given:
-            if not isinstance(model, LanguageModel):
-                raise ValueError(f"a mixture is made of language models, got a {type(model).__name__}")
-            model.start()  # raises an error if it was never fitted
-        if not given:
-            raise ValueError("a mixture of no models: expected one or more")
-        given = [model.exact() for model in given]
+        given = _checked_models(models)
         self.vocabulary = check_one_vocabulary(given)
         shares = _checked_weights(weights, len(given))
         self.models, parts = zip(
@@ -97,7 +90,11 @@ class Mixture(LanguageModel):
     def _set_weights(self, weights: NDArray[np.float64]) -> None:
         self._weights = weights
         self.weights = tuple(weights.tolist())
-        self.config = {"weights": list(self.weights), "models": described_components(self.models)}
+
+    @property
+    def config(self) -> dict[str, Any]:  # type: ignore[override]
+        """The weights, and what the models are."""
+        return {"weights": list(self.weights), "models": described_components(self.models)}
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{weight:.3f} {model!r}" for weight, model in zip(self.weights, self.models, strict=True))
@@ -156,8 +153,7 @@ class Mixture(LanguageModel):
         FileError
             If the file cannot be written; what stood there before is then whole.
         """
-        config = {"weights": list(self.weights), "models": described_components(self.models)}
-        write_model(path, ModelContents(self.architecture, config, self.vocabulary, self.parameters, self.info))
+        write_model(path, ModelContents(self.architecture, self.config, self.vocabulary, self.parameters, self.info))
 
     def tune(
         self, corpus: Corpus, *, num_streams: int = 16, threads: int | None = None, progress: bool = False
@@ -252,10 +248,14 @@ class Mixture(LanguageModel):
         return row
 
     def _log_probs_all(self, states: list[MixtureState]) -> FloatArray:
-        columns = np.empty((len(self.models), len(states) * len(self.vocabulary)))
-        for row, (model, own) in zip(columns, self._with_states(states), strict=True):
-            row[:] = (model.log_probs(own) if len(own) > 1 else model.log_probs(own[0])).reshape(-1)
-        return self._mixed(columns).reshape(len(states), -1)
+        return self._mixed_rows(
+            model.log_probs(own if len(own) > 1 else own[0]) for model, own in self._with_states(states)
+        )
+
+    def _mixed_rows(self, distributions: Iterable[FloatArray]) -> FloatArray:
+        """Mix what each of the models says of every word, (N, V), or (V,), which is one row."""
+        columns = np.array([log_probs.reshape(-1) for log_probs in distributions], np.float64)
+        return self._mixed(columns).reshape(-1, len(self.vocabulary))
 
     def _log_prob_one(self, state: MixtureState, id: int) -> float:
         columns = [[model.log_prob(own, id)] for model, own in zip(self.models, state.states, strict=True)]
@@ -279,6 +279,18 @@ class Mixture(LanguageModel):
         columns = np.array([log_probs for log_probs, _ in scored])
         return self._mixed(columns), MixtureState(self, tuple(own for _, own in scored))
 
+    def log_probs_along(
+        self, state: MixtureState, ids: IntArray, *, workers: Workers | None = None
+    ) -> tuple[Callable[[slice], FloatArray], MixtureState]:
+        """Distributions before each of the ids that follow `state`: each model reads on in the way that it knows."""
+        self._own(state)
+        ids = self._check_ids(ids)
+        pairs = zip(self.models, state.states, strict=True)
+        functions, states = zip(
+            *(model.log_probs_along(own, ids, workers=workers) for model, own in pairs), strict=True
+        )
+        return lambda part: self._mixed_rows(log_probs(part) for log_probs in functions), MixtureState(self, states)
+
     def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
         """Log-probability of each edge of a prefix tree, (M,): each model shares what it can."""
         return self._mixed(np.array([model.tree_log_probs(parents, ids) for model in self.models]))
@@ -291,6 +303,20 @@ class Mixture(LanguageModel):
         check_vocabulary(corpus, self.vocabulary)
         for positions, columns in joint_blocks(self.models, corpus, num_streams=num_streams, workers=workers):
             yield positions, self._mixed(columns)
+
+
+def _checked_models(models: Sequence[LanguageModel]) -> list[LanguageModel]:
+    """Return the models, each exactly normalised, or raise an error if one of them cannot be used."""
+    if not isinstance(models, Iterable):
+        raise ValueError(f"a mixture is made of a list of language models, got a {type(models).__name__}")
+    given = list(models)
+    for model in given:
+        if not isinstance(model, LanguageModel):
+            raise ValueError(f"a mixture is made of language models, got a {type(model).__name__}")
+        model.start()  # raises an error if it was never fitted
+    if not given:
+        raise ValueError("a mixture of no models: expected one or more")
+    return [model.exact() for model in given]
 
 
 def _parts(model: LanguageModel) -> list[tuple[LanguageModel, float]]:

@@ -8,7 +8,7 @@ Moses: a line a hypothesis, fields between ` ||| `: the number of the sentence, 
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby, zip_longest
 from typing import Self, TypeVar
 
@@ -34,6 +34,8 @@ class MosesHypothesis:
         The weighted sum, if there is one.
     rest : tuple of str
         What else there is.
+    given_total : str or None
+        The sum as it stands in the list, where nothing was added to it: it is written as it was read.
     """
 
     utterance: str
@@ -41,6 +43,7 @@ class MosesHypothesis:
     features: str
     total: float | None
     rest: tuple[str, ...] = ()
+    given_total: str | None = field(default=None, compare=False)
 
     @classmethod
     def parse(cls, line: str) -> Self:
@@ -50,8 +53,9 @@ class MosesHypothesis:
             raise ValueError(
                 f"{len(fields)} fields, expected 3 or more with ||| between: number ||| words ||| features ||| total"
             )
-        total = _number(fields[3]) if len(fields) > 3 else None
-        return cls(fields[0], fields[1], fields[2], total, tuple(fields[4:]))
+        given = fields[3] if len(fields) > 3 else None
+        total = None if given is None else _number(given)
+        return cls(fields[0], fields[1], fields[2], total, tuple(fields[4:]), given)
 
     def rescored(self, log_prob: float, feature: str, weight: float | None = None) -> Self:
         """Return it with one more feature, and with `weight` times that in its total if a weight is given."""
@@ -60,10 +64,12 @@ class MosesHypothesis:
             return replace(self, features=features)
         if self.total is None:
             raise ValueError(f"sentence {self.utterance} has no total to add to; leave out the weight")
-        return replace(self, features=features, total=self.total + weight * log_prob)
+        if weight == 0:  # also of a log-probability of -inf: nothing is added
+            return replace(self, features=features)
+        return replace(self, features=features, total=self.total + weight * log_prob, given_total=None)
 
     def __str__(self) -> str:
-        total = () if self.total is None else (f"{self.total:.6f}",)
+        total = () if self.total is None else (self.given_total or f"{self.total:.6f}",)
         return f" {SEPARATOR} ".join((self.utterance, self.text, self.features, *total, *self.rest))
 
 
@@ -104,10 +110,10 @@ class KaldiHypothesis:
             return replace(self, cost=-log_prob)
         if self.cost is None:
             raise ValueError(f"{self.key} has no cost to add to; give those of the decoder, or leave out the weight")
-        return replace(self, cost=self.cost - weight * log_prob)
+        return self if weight == 0 else replace(self, cost=self.cost - weight * log_prob)
 
     def __str__(self) -> str:
-        return f"{self.key} {self.cost:.6f}"
+        return f"{self.key} {self.cost:z.6f}"
 
 
 H = TypeVar("H", MosesHypothesis, KaldiHypothesis)

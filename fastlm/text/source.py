@@ -12,7 +12,7 @@ from fastlm.text.scan.scanner import Scanner
 from fastlm.text.scan.utf8 import check_text
 from fastlm.text.tokenizer import Tokenizer, WhitespaceTokenizer
 
-__all__ = ["TextReader", "TextSource", "check_errors", "warn_of_changes"]
+__all__ = ["SkippedLine", "TextReader", "TextSource", "check_errors", "warn_of_changes"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,12 @@ TextSource = str | os.PathLike[str] | Iterable[str]
 BLOCK_SIZE = 1 << 18  # a block, its words and what becomes of them fit in a cache of a megabyte
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 REPLACEMENT = "\ufffd"
+
+
+class SkippedLine(str):
+    """What stands in the place of a line that was left out: an empty line, for all who need not tell it from one."""
+
+    __slots__ = ()
 
 
 class TextReader:
@@ -73,6 +79,7 @@ class TextReader:
         self.num_bytes = 0
         self.num_replaced = 0
         self.num_skipped = 0
+        self._skipped: list[int] = []  # of the block at hand
 
     def scan(self, scanner: Scanner, tokenizer: Tokenizer) -> Iterator[Any]:
         """Give all text to the scanner, and yield what it returns for each block."""
@@ -93,12 +100,21 @@ class TextReader:
         """Log what was not read as it stands, if anything."""
         warn_of_changes(self.name, self.num_replaced, self.num_skipped)
 
+    def lines(self) -> Iterator[str]:
+        """Yield all lines, without their ends; then log what was not read as it stands, as `warn` does."""
+        for lines in self.line_blocks():
+            yield from lines
+        self.warn()
+
     def line_blocks(self) -> Iterator[list[str]]:
-        """Yield all lines, without their ends, many at a time."""
+        """Yield all lines, without their ends, many at a time; a `SkippedLine` for each that is left out."""
         for block in self._checked_blocks(whole_lines=True):
             lines = block.decode().split("\n")[:-1]
             self._drop(sum(line.endswith("\r") for line in lines))
-            yield [line.removesuffix("\r") for line in lines]
+            lines = [line.removesuffix("\r") for line in lines]
+            for place in self._skipped:
+                lines[place] = SkippedLine()
+            yield lines
 
     def _drop(self, count: int) -> None:
         """Do not count so many ASCII characters: the second ones of "\\r\\n", and line ends of skipped lines."""
@@ -108,7 +124,7 @@ class TextReader:
     def _checked_blocks(self, *, whole_lines: bool) -> Iterator[bytes]:
         blocks = _cut(self._raw_blocks, b"\n" if whole_lines else b"\n \t")
         for block in _without_mark(blocks) if self._has_mark else blocks:
-            checked = block
+            checked, self._skipped = block, []
             num_valid, num_characters, num_lines = check_text(block)
             if num_valid < len(block):
                 checked = self._mended(block, num_valid, self.num_lines + num_lines + 1)
@@ -127,11 +143,12 @@ class TextReader:
             return text.encode()
         if self.errors == "skip":
             lines = [line + b"\n" for line in block.split(b"\n")[:-1]]
-            valid = [check_text(line)[0] == len(line) for line in lines]
-            self.num_skipped += valid.count(False)
-            self._drop(valid.count(False))
-            # Their line ends stay, so that the scanner counts lines as the reader of its errors does.
-            return b"".join(line if good else b"\n" for line, good in zip(lines, valid, strict=True))
+            self._skipped = [place for place, line in enumerate(lines) if check_text(line)[0] < len(line)]
+            self.num_skipped += len(self._skipped)
+            self._drop(len(self._skipped))
+            for place in self._skipped:  # their line ends stay, so that the scanner counts lines as errors are read
+                lines[place] = b"\n"
+            return b"".join(lines)
         what = "a NUL byte" if block[num_valid] == 0 else f"invalid UTF-8 (byte 0x{block[num_valid]:02x})"
         raise LineError(
             self.name,

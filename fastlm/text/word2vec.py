@@ -63,7 +63,7 @@ def write_word2vec(
     Raises
     ------
     DataError
-        If a word has a blank or a line end in it, which neither form can hold.
+        If a word has a blank of ASCII or a line end in it, which neither form can hold.
     FileError
         If the file cannot be written; what stood there before is then whole.
 
@@ -80,7 +80,7 @@ def write_word2vec(
     if table.ndim != 2 or len(table) != len(words):
         raise ValueError(f"got {len(words)} words and vectors of shape {table.shape}, expected as many rows as words")
     for word in words:
-        if not word or any(character.isspace() for character in word):
+        if word.encode().split() != [word.encode()]:  # readers split bytes, too: at the blanks of ASCII alone
             raise DataError(f"the word {word!r} has a blank in it, or nothing; word2vec's forms cannot hold it")
     with atomic_write_named(path) as file:
         file.write(f"{len(words)} {table.shape[1]}\n".encode())
@@ -121,7 +121,9 @@ def read_word2vec(path: str | os.PathLike[str], vocabulary: Vocabulary | None = 
     >>> words, vectors.tolist()
     (['cat'], [[-2.0, 0.25]])
     """
-    wanted = None if vocabulary is None else {name.encode() for names in _spellings(vocabulary) for name in names}
+    wanted = (
+        None if vocabulary is None else {name.encode() for names in _spellings(vocabulary) for name in names if name}
+    )
     name, blocks = os.fspath(path), read_blocks(path)
     start = _beginning(blocks)
     line, _, rest = start.partition(b"\n")
@@ -165,7 +167,7 @@ def match(words: Sequence[str], vocabulary: Vocabulary) -> tuple[NDArray[np.int6
     places = {word: row for row, word in reversed(list(enumerate(words)))}
     whole, *marked = _spellings(vocabulary)
     names = marked[0] if marked and not any(map(_begins_word, words)) else whole
-    found = [(id, places[name]) for id, name in enumerate(names) if name in places]
+    found = [(id, places[name]) for id, name in enumerate(names) if name and name in places]
     ids, rows = np.array(found, np.int64).reshape(-1, 2).T
     return ids, rows
 

@@ -33,7 +33,12 @@ def folder(tmp_path_factory, english_lines):
     for name, model in models.items():
         model.save(folder / f"{name}.fastlm")
     (folder / "valid.txt").write_text("".join(f"{line}\n" for line in valid))
+    fastlm.Mixture([models["rnnlm"], models["ngram"]]).save(folder / "mixture.fastlm")
+    (folder / "long.txt").write_text("".join(f"{line}\n" for line in valid * 12))
     (folder / "documents.txt").write_text("\n".join([*valid[:2], "", *valid[2:4], "", "", *valid[4:], ""]))
+    invalid = [valid[0].encode(), b"not \xff", *(line.encode() for line in (valid[1], "", valid[2], ""))]
+    (folder / "invalid.txt").write_bytes(b"\n".join(invalid))
+    (folder / "cleaned.txt").write_text("\n".join([*valid[:2], "", valid[2], ""]))
     corpus.save(folder / "train.fastcorpus")
     return folder
 
@@ -130,8 +135,10 @@ def test_mix_names_words_that_differ(fail, tmp_path):
         (["evaluate", "a", "b", "valid.txt", "--unnormalised"], "only for one model by itself"),
         (["evaluate", "a", "b", "-", "--tune", "-"], "standard input (-) can be read for one purpose"),
         (["evaluate", "a", "valid.txt", "--per-word", "--num-streams", "4"], "leave out --num-streams"),
+        (["evaluate", "a", "valid.txt", "--per-word", "--unnormalised"], "leave out --unnormalised"),
         (["adapt", "rnnlm.fastlm", "-o", "rnnlm.fastlm"], "rnnlm.fastlm would be overwritten"),
         (["adapt", "rnnlm.fastlm", "-o", "-"], "standard output (-) takes no model"),
+        (["adapt", "rnnlm.fastlm", "-o", "m", "--documents"], "argument --documents: it is about the text of --tune"),
         (["adapt", "rnnlm.fastlm", "-o", "m", "--cache-weight", "1"], "below 1"),
         (["adapt", "rnnlm.fastlm", "-o", "m", "--segment-size", "0"], "at least 1"),
     ],
@@ -150,6 +157,12 @@ def test_wrong_calls(fail, arguments, message):
         (["evaluate", "ngram.fastlm", "train.fastcorpus", "--per-word"], "is a prepared corpus"),
         (["adapt", "ngram.fastlm", "-o", "m", "--learning-rate", "0.1"], "not learned by gradients"),
         (["adapt", "rnnlm.fastlm", "-o", "m", "--decay", "2"], "decay is 2.0, expected from 0 to 1"),
+        (["adapt", "mixture.fastlm", "-o", "m"], "mixture.fastlm is a mixture, in which networks learn each by itself"),
+        (["adapt", "mixture.fastlm", "-o", "m", "--train", "train.fastcorpus"], "adapt the networks, then mix"),
+        (["adapt", "ngram.fastlm", "-o", "m", "--decay", "0.2"], "--decay is for networks, and ngram.fastlm holds"),
+        (["adapt", "ngram.fastlm", "-o", "m", "--segment-size", "5"], "--segment-size is for networks"),
+        (["adapt", "ngram.fastlm", "-o", "m", "--flatness", "0"], "--flatness is for networks"),
+        (["adapt", "rnnlm.fastlm", "-o", "m", "--tune", "train.fastcorpus", "--documents"], "is a prepared corpus"),
         (["adapt", "missing.fastlm", "-o", "m"], "missing.fastlm"),
     ],
 )
@@ -178,12 +191,16 @@ def test_evaluate_puts_models_beside_each_other(run, folder):
     assert found["mixture"]["perplexity"] == pytest.approx(reports[3].perplexity)
 
 
-def test_evaluate_tunes_the_weights(run, folder):
-    mixture = fastlm.Mixture(load(folder, "nnlm", "ngram"))
-    mixture.tune(encode(folder, mixture))
-    found = json.loads(run("evaluate", "nnlm.fastlm", "ngram.fastlm", "valid.txt", "--tune", "valid.txt", "--json"))
-    assert [part["weight"] for part in found["models"]] == pytest.approx(mixture.weights)
-    given = json.loads(run("evaluate", "nnlm.fastlm", "ngram.fastlm", "valid.txt", "--weights", "0.9,0.1", "--json"))
+@pytest.mark.parametrize(("options", "num_streams"), [([], 16), (["--num-streams", "2"], 2), (["--documents"], 1)])
+def test_evaluate_tunes_the_weights(run, folder, options, num_streams):
+    models = load(folder, "rnnlm", "ngram")
+    text = fastlm.Corpus.encode(folder / "long.txt", models[0].vocabulary)
+    weights = {count: fastlm.Mixture(models).tune(text, num_streams=count).weights for count in (1, 2, 16)}
+    assert len(set(weights.values())) == 3
+    command = ["evaluate", "rnnlm.fastlm", "ngram.fastlm", "long.txt", "--json", *options]
+    found = json.loads(run(*command, "--tune", "long.txt"))
+    assert [part["weight"] for part in found["models"]] == list(weights[num_streams])
+    given = json.loads(run(*command, "--weights", "0.5,0.5"))
     assert given["mixture"]["perplexity"] > found["mixture"]["perplexity"]
 
 
@@ -213,6 +230,27 @@ def test_evaluate_word_by_word(run, folder):
         run("evaluate", "rnnlm.fastlm", "ngram.fastlm", "valid.txt", "--per-word", "--json").splitlines()[0]
     )
     assert (first["line"], first["word"], len(first["log_probs"])) == (1, rows[0][-1], 3)
+
+
+def test_word_by_word_each_model_reads_the_text_once(run, folder, monkeypatch):
+    from fastlm.inference import tokens
+
+    calls = []
+    score_lines = tokens.score_lines
+
+    def recorded(model, lines, **options):
+        calls.append((model.architecture, options["threads"]))
+        return score_lines(model, lines, **options)
+
+    monkeypatch.setattr(tokens, "score_lines", recorded)
+    names = ["mixture.fastlm", "counts.fastlm"]
+    output = run("evaluate", *names, "valid.txt", "--per-word", "--threads", "2", "--weights", "0.8,0.2")
+    assert calls == [("rnnlm", 2), ("ngram", 2), ("ngram", 2)]
+    mixture = fastlm.Mixture(load(folder, "mixture", "counts"), [0.8, 0.2])
+    text = encode(folder, mixture)
+    columns = [model.token_log_probs(text) for model in (*mixture.models, mixture)]
+    found = np.array([line.split("\t")[2:6] for line in output.splitlines()], float).T
+    np.testing.assert_allclose(found, columns, atol=2e-6)
 
 
 # Adaptation
@@ -261,6 +299,23 @@ def test_adapt_by_gradient_sizes(run, fail, folder, tmp_path):
         assert fail("adapt", "rnnlm.fastlm", "-o", output, *wrong)[0] == 2
 
 
+def test_adapt_gives_a_mixture_and_counts_a_cache(run, tmp_path):
+    output = str(tmp_path / "adapted.fastlm")
+    assert run("adapt", "mixture.fastlm", "-o", output, "--learning-rate", "0", "--quiet")
+    assert fastlm.load(output).model.architecture == "mixture"
+    assert run("adapt", "ngram.fastlm", "-o", output, "--cache-weight", "0.2", "--quiet")
+
+
+def test_adapt_reads_documents_afresh(run, tmp_path):
+    output = str(tmp_path / "adapted.fastlm")
+    command = ["adapt", "rnnlm.fastlm", "-o", output, "--tune", "documents.txt", "--json", "--quiet"]
+    found = json.loads(run(*command, "--documents"))
+    report = json.loads(run("evaluate", output, "documents.txt", "--documents", "--json"))
+    assert found["perplexity"] == pytest.approx(report["perplexity"], rel=1e-5)
+    assert found["num_tokens"] == report["num_tokens"]
+    assert json.loads(run(*command))["perplexity"] != pytest.approx(report["perplexity"], rel=1e-5)
+
+
 def test_the_switch_of_the_scorer(run, folder):
     model = load(folder, "rnnlm")
     adapted = fastlm.Adapted(model)
@@ -295,10 +350,54 @@ def test_documents_are_read_afresh(run, folder, options):
     assert both["models"][0]["report"]["log_prob"] == pytest.approx(expected.log_prob, rel=1e-6)
 
 
+@pytest.mark.parametrize("models", [["rnnlm.fastlm"], ["rnnlm.fastlm", "ngram.fastlm"]])
+def test_lines_that_are_left_out_end_no_document(run, caplog, models):
+    def report(*arguments):
+        found = json.loads(run("evaluate", *models, *arguments, "--documents", "--json"))
+        return found.get("mixture", found)
+
+    cleaned = report("cleaned.txt")
+    assert (cleaned["num_empty_lines"], cleaned["num_sentences"]) == (1, 3)
+    assert not caplog.records
+    assert report("invalid.txt", "--errors", "skip") == cleaned | {"num_skipped": 1}
+    assert "0 invalid characters were replaced, 1 lines left out" in caplog.text
+    caplog.clear()
+    replaced = report("invalid.txt", "--errors", "replace")
+    assert (replaced["num_replaced"], replaced["num_skipped"], replaced["num_sentences"]) == (1, 0, 4)
+    assert "1 invalid characters were replaced, 0 lines left out" in caplog.text
+
+
+@pytest.mark.parametrize("command", [["evaluate", "--per-word"], ["score", "--per-word"]])
+def test_lines_that_are_left_out_are_counted_and_read_over(run, caplog, command):
+    def rows(*arguments):
+        lines = run(command[0], "rnnlm.fastlm", *arguments, *command[1:], "--documents").splitlines()
+        return [line.split("\t") for line in lines]
+
+    cleaned = rows("cleaned.txt")
+    found = rows("invalid.txt", "--errors", "skip")
+    assert {row[0] for row in cleaned} == {"1", "2", "4"}
+    assert {row[0] for row in found} == {"1", "3", "5"}
+    assert [row[1:] for row in found] == [row[1:] for row in cleaned]
+    assert "1 lines left out" in caplog.text
+
+
+@pytest.mark.parametrize("options", [[], ["--no-distribution"]])
+def test_lines_that_are_left_out_are_counted_in_a_table(run, folder, caplog, tmp_path, options):
+    def rows(*arguments):
+        run("score", "rnnlm.fastlm", *arguments, *options, "--table", str(tmp_path / "table"), "--documents")
+        return [line.split("\t") for line in (tmp_path / "table").read_text().splitlines()[1:]]
+
+    cleaned = rows("cleaned.txt")
+    found = rows("invalid.txt", "--errors", "skip")
+    assert {row[0] for row in found} == {"1", "3", "5"}
+    assert [row[1:] for row in found] == [row[1:] for row in cleaned]
+    assert "1 lines left out" in caplog.text
+
+
 def test_a_wrong_document_is_named(fail, tmp_path):
     (tmp_path / "wrong.txt").write_text("the cat\n\nthe </s> dog\n")
     status, said = fail("evaluate", "rnnlm.fastlm", str(tmp_path / "wrong.txt"), "--documents")
     assert status == 1
-    assert "wrong.txt, the document from line 3 on: " in said
+    assert "wrong.txt, line 3: " in said
     (tmp_path / "wrong.txt").write_text("\n \n")
     assert "no word in 2 lines" in fail("evaluate", "rnnlm.fastlm", str(tmp_path / "wrong.txt"), "--documents")[1]

@@ -53,10 +53,24 @@ def test_as_json_with_any_number_of_threads(capsys, model, text_file, threads, m
     )
 
 
+def test_lines_that_are_not_utf8(capsys, model, tmp_path, caplog):
+    (tmp_path / "bad").write_bytes(b"the cat\n\xff\nthe mat\n")
+    output, errors = run(capsys, str(tmp_path / "bad"), "--max-perplexity", "1e9", "--errors", "skip", "--json")
+    assert [json.loads(line)["line"] for line in output.splitlines()] == [1, 3]
+    assert errors == "2 of 2 lines kept\n"
+    assert "0 invalid characters were replaced, 1 lines left out" in caplog.text
+    output, errors = run(capsys, str(tmp_path / "bad"), "--max-perplexity", "1e9", "--errors", "replace")
+    assert (output, errors) == ("the cat\n\ufffd\nthe mat\n", "3 of 3 lines kept\n")
+    assert "1 invalid characters were replaced, 0 lines left out" in caplog.text
+
+
 def test_what_is_wrong(capsys, model, tmp_path, text_file):
     with pytest.raises(SystemExit, match="2"):
         main(["filter", "m", text_file])
     assert "give --max-perplexity" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["filter", "m", text_file, "--min-perplexity", "9", "--max-perplexity", "8"])
+    assert "no line is above 9 and below 8" in capsys.readouterr().err
     (tmp_path / "bad").write_text("the\nthe </s>\n")
     assert main(["filter", "m", str(tmp_path / "bad"), "--max-perplexity", "9"]) == 1
     assert "line 2" in capsys.readouterr().err

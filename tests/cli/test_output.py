@@ -1,3 +1,4 @@
+import argparse
 import json
 import math
 import sys
@@ -5,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastlm.cli.output import display_width, prepare_streams, print_json, print_table
+from fastlm.cli.output import check_output, display_width, prepare_streams, print_json, print_table
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,19 @@ def test_a_table_stands_straight(capsys):
     print_table([("고양이", "0.5"), ("the", "0.25"), ("</s>", "")])
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["고양이  0.5", "the     0.25", "</s>"]
+
+
+def test_inputs_are_not_overwritten(tmp_path, monkeypatch):
+    calls = []
+    options = argparse.Namespace(wrong_call=calls.append)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("text")
+    check_output(options, "-", ["-", "text"])
+    check_output(options, "new", ["text", "link"])
+    assert not calls
+    for output, inputs in (("text", ["other", "text"]), ("./text", ["text"]), ("link", ["text"]), ("text", ["link"])):
+        check_output(options, output, inputs)
+        assert calls.pop() == f"{output} would be overwritten, but it is to be read; give another name"
 
 
 def test_an_empty_table(capsys):

@@ -30,7 +30,8 @@ def model(monkeypatch):
 def write(tmp_path):
     def write_file(text, name="list"):
         path = tmp_path / name
-        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        data = text if isinstance(text, bytes) else text.encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
         return str(path)
 
     return write_file
@@ -66,7 +67,7 @@ def test_moses_features_are_appended(run, model, write):
     for line, given in zip(lines, MOSES.splitlines(), strict=True):
         number, text, features, total = given.split(" ||| ")
         log_prob = score(model, text).log_prob
-        assert line == f"{number} ||| {text} ||| {features} FastLM0= {log_prob:.6f} ||| {float(total):.6f}"
+        assert line == f"{number} ||| {text} ||| {features} FastLM0= {log_prob:.6f} ||| {total}"
 
 
 def test_moses_totals_are_combined_and_put_in_order(run, model, write):
@@ -99,6 +100,19 @@ def test_threads_do_not_matter(run, model, write, threads):
 def test_compressed_lists_and_given_formats(run, model, write):
     assert run(write(MOSES, "list.gz")) == run(write(MOSES), "--format", "moses")
     assert run(write("")) == []
+
+
+def test_what_is_not_utf8(run, fail, model, write, caplog):
+    path = write(b"0 ||| the \xff ||| LM0= 1 ||| 2\n")
+    error = fail(path)
+    assert "line 1: invalid UTF-8 (byte 0xff); convert the list to UTF-8, or give --errors replace" in error
+    assert "skip" not in error
+    assert "invalid choice: 'skip'" in fail(path, "--errors", "skip", status=2)
+    assert not caplog.text
+    assert run(path, "--errors", "replace")[0].startswith("0 ||| the \ufffd ||| ")
+    costs = write(b"u1-1 1\n\xff-1 2\n", "costs")
+    run(write(b"u1-1 the\n\xff-1 the\n"), "--errors", "replace", "--weight", "1", "--costs", costs)
+    assert caplog.text.count("1 invalid characters were replaced, 0 lines left out") == 3
 
 
 def test_what_is_wrong_with_a_list(fail, model, write):

@@ -3,7 +3,9 @@
 import gzip
 import io
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_model import TinyModel
 
@@ -69,6 +71,35 @@ def test_a_parquet_table(model, text_file, tmp_path):
     assert found["word"].to_pylist() == WORDS
     for name in table.dtype.names:
         assert found[name].to_pylist() == table[name].tolist()
+
+
+def test_row_groups_are_not_small(model, text_file, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("fastlm.inference.measures.BATCH_TOKENS", 1)
+    monkeypatch.setattr("fastlm.cli.token_table.ROW_GROUP", 10)
+    assert main(["score", "m", text_file, "--table", str(tmp_path / "out.parquet")]) == 0
+    groups = parquet.ParquetFile(tmp_path / "out.parquet").metadata
+    assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [11, 3]
+    assert parquet.read_table(tmp_path / "out.parquet")["word"].to_pylist() == WORDS
+
+
+def test_what_is_certain_is_no_surprise(model, text_file, tmp_path):
+    model.near[:], model.far[:] = -np.inf, 0.0
+    model.near[:, 1] = 0.0  # </s> has all of the probability
+    assert main(["score", "m", text_file, "--table", str(tmp_path / "out.tsv"), "--no-distribution"]) == 0
+    rows = [line.split("\t") for line in (tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert {(row[2] == "</s>", row[4]) for row in rows} == {(True, "0.000000"), (False, "inf")}
+
+
+@pytest.mark.parametrize("name", ["text.txt", "link"])
+def test_what_is_read_is_not_overwritten(model, text_file, tmp_path, name, capsys):
+    (tmp_path / "link").symlink_to(text_file)
+    with pytest.raises(SystemExit, match="2"):
+        main(["score", "m", text_file, "--table", str(tmp_path / name)])
+    assert "would be overwritten" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["score", str(tmp_path / name), "-", "--table", text_file])
+    assert Path(text_file).read_text(encoding="utf-8").splitlines() == LINES
 
 
 def test_without_pyarrow_it_says_what_to_install(model, text_file, tmp_path, monkeypatch, capsys):

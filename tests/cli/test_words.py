@@ -61,6 +61,30 @@ def test_plot_words(model, tmp_path, capsys):
     assert (tmp_path / "map.svg").read_text(encoding="utf-8").startswith("<?xml")
     assert main(["plot-words", path, "-o", str(tmp_path / "map.doc"), "-n", "5"]) == 1
     assert "does not end as a picture" in capsys.readouterr().err
+    assert main(["plot-words", str(tmp_path / "none"), "-o", str(tmp_path / "map.doc")]) == 1  # before all else
+    assert "does not end as a picture" in capsys.readouterr().err
+    many = ",".join(["the", "cat", "sat"] * 100)  # as a name of a file, too long to ask for
+    assert main(["plot-words", path, "-o", str(picture), "--words", many]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["plot-words", path, "-o", str(picture), "-k", "4"])
+    assert "give the word, with --near" in capsys.readouterr().err
+
+
+def test_what_is_read_is_not_overwritten(model, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path, words = tmp_path / "model.png", tmp_path / "words.png"
+    model.save(path)
+    words.write_text("the\ncat\nmat\n")
+    before = path.read_bytes(), words.read_bytes()
+    for call in (
+        ["vectors", path, "-o", path],
+        ["plot-words", path, "-o", path, "-n", "5"],
+        ["plot-words", path, "-o", words, "--words", words],
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(list(map(str, call)))
+        assert "would be overwritten" in capsys.readouterr().err
+    assert (path.read_bytes(), words.read_bytes()) == before
 
 
 def test_plot_neighbours(model, tmp_path, capsys):

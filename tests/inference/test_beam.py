@@ -1,13 +1,16 @@
 """Beam search against looking at every continuation."""
 
+import math
 from itertools import product
 
 import numpy as np
 import pytest
 from tiny_model import WORDS, TinyModel
 
+from fastlm.errors import FastLMError
 from fastlm.inference.beam import beam_search
-from fastlm.models import NNLM, RNNLM
+from fastlm.models import NNLM, RNNLM, NGramLM
+from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
 
@@ -86,6 +89,28 @@ def test_networks(kind):
             total += state.log_prob(word)
             state = state.advance(word)
         assert result.log_prob == pytest.approx(total)
+
+
+def test_what_cannot_go_on_is_dropped():
+    vocabulary = Vocabulary(["a", "b", "c", "d"])
+    corpus = Corpus.encode(["a b <unk>"] * 3 + ["a c d"] * 6, vocabulary)
+    model = NGramLM(vocabulary, order=3, smoothing="none").fit(corpus)
+    for beam_size in (1, 5):
+        result = beam_search(model, "a", beam_size=beam_size)[0]
+        assert (result.text, result.ended_by) == ("a c d", "</s>")
+        assert result.log_prob == pytest.approx(math.log(2 / 3))
+    assert [result.text for result in beam_search(model, "a", 5)] == ["a c d"]
+    assert [result.text for result in beam_search(model, "a", 5, unknown=True)] == ["a c d", "a b <unk>"]
+    with pytest.raises(FastLMError, match="every word but <unk> has probability zero here; allow unknown words"):
+        beam_search(model, "a b")
+    with pytest.raises(FastLMError, match="never seen these words together"):
+        beam_search(model, "d b")
+
+
+def test_a_broken_model_is_an_error(model):
+    model.near[model.vocabulary["cat"]] = np.nan  # what goes on otherwise does not hide it
+    with pytest.raises(FastLMError, match="NaN or infinity"):
+        beam_search(model, "the", 20)
 
 
 def test_what_is_wrong(model):

@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import TinyModel
 
-from fastlm.inference.documents import joined, split_documents
+from fastlm.errors import DataError
+from fastlm.inference.documents import joined, read_documents, split_documents
 from fastlm.inference.evaluation import evaluate
 from fastlm.inference.tokens import score, score_lines
 from fastlm.text.corpus import Corpus
+from fastlm.text.source import SkippedLine, TextReader
 
 LINES = ["", "the cat sat", "on the mat", " \t", "", "나는", "", "the dog", "sat"]
 
@@ -17,6 +19,37 @@ def test_empty_lines_end_documents() -> None:
     assert list(split_documents(LINES)) == [LINES[:5], LINES[5:7], LINES[7:]]
     assert list(split_documents(["the cat\n", "\n", "sat\n"])) == [["the cat\n", "\n"], ["sat\n"]]
     assert list(split_documents([])) == []
+
+
+def test_lines_that_were_left_out_end_and_begin_no_document() -> None:
+    left_out = SkippedLine()
+    assert list(split_documents(["a", left_out, "b", "", left_out, "c"])) == [["a", "", "b", "", ""], ["c"]]
+    assert list(split_documents([left_out, "", "a"])) == [["", "", "a"]]
+
+
+def test_documents_of_a_text_that_is_not_all_valid() -> None:
+    model = TinyModel()
+    reader = TextReader(["the cat", "\0", "sat", "", "\0 on", "", "the dog", "\0"], "skip")
+    found = [
+        (text.num_tokens, text.num_empty_lines, text.num_characters)
+        for text in read_documents(reader, model.vocabulary)
+    ]
+    assert found == [(5, 2, 14), (3, 0, 8)]
+    assert reader.num_skipped == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["the cat", "", "\0", "the", "", "the <s>"], "text, line 6: the text holds a literal <s>"),
+        (["the cat", "", "the", "\0", "<s>"], "text, line 5: the text holds a literal <s>"),
+        (["", "\0"], "no word in 1 lines"),
+        ([], "no word in 0 lines"),
+    ],
+)
+def test_what_is_no_document_is_named_by_its_line(lines: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        list(read_documents(TextReader(lines, "skip"), TinyModel().vocabulary))
 
 
 @given(st.lists(st.sampled_from(["", " ", "a", "b c"])))
@@ -58,3 +91,15 @@ def test_lines_of_documents_are_scored_afresh(context: str, batch_tokens: int) -
         assert (found.text, found.num_tokens) == (wanted.text, wanted.num_tokens)
         assert found.log_prob == pytest.approx(wanted.log_prob)
     assert expected[7].log_prob == pytest.approx(score(model, "the dog").log_prob)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 1000])
+def test_lines_that_were_left_out_start_nothing_afresh(batch_tokens: int) -> None:
+    model = TinyModel("continuous")
+    lines = ["the cat", SkippedLine(), "sat on", "", SkippedLine(), "the mat"]
+    scores = list(score_lines(model, lines, batch_tokens=batch_tokens, documents=True))
+    expected = list(score_lines(model, ["the cat", "sat on", "", "the mat"], documents=True))
+    assert [line.text for line in scores] == lines
+    assert [line.log_prob for line in scores if line.tokens] == pytest.approx(
+        [line.log_prob for line in expected if line.tokens]
+    )

@@ -52,6 +52,14 @@ def test_equal_words_come_in_the_order_of_their_ids():
     assert [prediction.word for prediction in predict(model, "", 3)] == ["</s>", "the", "cat"]
 
 
+def test_where_only_unknown_words_follow(model):
+    model.near[model.vocabulary["cat"], 1:] = -np.inf
+    with pytest.raises(FastLMError, match="every word but <unk> has probability zero here; allow unknown words"):
+        predict(model, "the cat")
+    assert predict(model, "the cat", unknown=True) == [("<unk>", 1.0)]
+    assert generate(model, "cat", max_tokens=1, temperature=0, unknown=True) == "cat <unk>"
+
+
 def test_greedy_takes_the_most_likely_word_each_time(model):
     text = "the cat"
     for _ in range(5):

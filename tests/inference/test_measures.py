@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+from composed_models import MODELS
 from tiny_model import WORDS, TinyModel
 
 from fastlm.errors import DataError, FastLMError
@@ -33,12 +34,7 @@ def distributions(model):
                 state = model.start()
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 10, 10_000])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_every_token_is_measured(model, batch_tokens, threads, monkeypatch):
-    monkeypatch.setattr(measures, "BATCH_TOKENS", batch_tokens)
-    monkeypatch.setattr(measures, "MOST_ROWS", 4)
-    table = measure_tokens(model, LINES, threads=threads)
+def assert_measured(table, model):
     log_probs, ids = (np.array(column) for column in zip(*distributions(model), strict=True))
     assert table.dtype == DISTRIBUTION
     assert table["id"].tolist() == ids.tolist()
@@ -46,6 +42,15 @@ def test_every_token_is_measured(model, batch_tokens, threads, monkeypatch):
     np.testing.assert_allclose(table["surprisal"], -chosen)
     np.testing.assert_allclose(table["entropy"], -(np.exp(log_probs) * log_probs).sum(axis=1))
     assert table["rank"].tolist() == (1 + (log_probs > chosen[:, np.newaxis]).sum(axis=1)).tolist()
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 10, 10_000])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_token_is_measured(model, batch_tokens, threads, monkeypatch):
+    monkeypatch.setattr(measures, "BATCH_TOKENS", batch_tokens)
+    monkeypatch.setattr(measures, "MOST_ROWS", 4)
+    table = measure_tokens(model, LINES, threads=threads)
+    assert_measured(table, model)
     places = [(number, place) for number, line in enumerate(LINES, start=1) for place in range(len(line.split()) + 1)]
     places = [(number, place) for number, place in places if LINES[number - 1].split()]
     assert table[["line", "place"]].tolist() == places
@@ -69,6 +74,22 @@ def test_the_same_table_for_any_number_of_threads(kind, context, monkeypatch):
         measure_tokens(network, LINES)["surprisal"], measure_tokens(network, LINES, distribution=False)["surprisal"],
         1e-5,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["sentences", "network and counts", "windows and sentences", "dynamic and cache", "window",
+             "counts with a cache", "mixture with a cache", "mixture of adapted"]
+)  # fmt: skip
+def test_models_made_of_models_are_measured_as_state_by_state(name, monkeypatch):
+    monkeypatch.setattr(measures, "MOST_ROWS", 4)
+    monkeypatch.setattr(measures, "BATCH_TOKENS", 20)
+    composed = MODELS[name]()
+    table = measure_tokens(composed, LINES, threads=1)
+    assert_measured(table, composed)
+    assert measure_tokens(composed, LINES, threads=3).tobytes() == table.tobytes()
+    documents = measure_tokens(composed, LINES, documents=True)  # of which the last has two lines
+    np.testing.assert_allclose(documents["surprisal"][:11], table["surprisal"][:11])
+    np.testing.assert_allclose(documents["surprisal"][-5:], measure_tokens(composed, LINES[-2:])["surprisal"])
 
 
 def test_documents_begin_afresh(model):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_model import TinyModel
 
-from fastlm import Corpus, NGramLM, Vocabulary
+from fastlm import Adapted, Corpus, Mixture, NGramLM, Vocabulary
 from fastlm.errors import DataError, FastLMError
 from fastlm.inference import rescoring
 from fastlm.inference.rescoring import score_nbest
@@ -22,7 +22,10 @@ def networks():
     for context in ("sentence", "continuous"):
         for kind, options in ((NNLM, {"context_size": 2}), (RNNLM, {}), (RNNLM, {"output": "class"})):
             yield kind(VOCABULARY, embedding_dim=5, hidden_size=7, context=context, dtype="float64", **options)
-    yield NGramLM(VOCABULARY, order=3).fit(Corpus.encode(MANY, VOCABULARY))
+    counts = NGramLM(VOCABULARY, order=3).fit(Corpus.encode(MANY, VOCABULARY))
+    network = RNNLM(VOCABULARY, embedding_dim=5, hidden_size=7, dtype="float64")
+    adapted = Adapted(network, learning_rate=0.9, segment_size=2, cache_size=3)
+    yield from (counts, adapted, Mixture([adapted, counts]))
     yield TinyModel("sentence")
     yield TinyModel("continuous")
 

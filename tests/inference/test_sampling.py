@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_model import WORDS, TinyModel
 
+from fastlm.errors import FastLMError
 from fastlm.inference import sampling
 from fastlm.inference.generation import generate, sample
 from fastlm.models import NNLM, RNNLM
@@ -41,6 +42,31 @@ def test_a_sample_does_not_depend_on_how_many_follow(model, monkeypatch):
     assert sample(model, "the", 4, max_tokens=30, seed=1) == many[:4]
     monkeypatch.setattr(sampling, "MOST_VALUES", 5 * len(model.vocabulary))
     assert sample(model, "the", 12, max_tokens=30, seed=1) == many
+
+
+@pytest.mark.parametrize("kind", [NNLM, RNNLM])
+@pytest.mark.parametrize("options", [{}, {"stop_at_end": False}], ids=str)
+def test_nor_does_its_rounding(kind, options):
+    model = kind(Vocabulary(WORDS), embedding_dim=16, hidden_size=40, dtype="float32", seed=1)
+    for seed in range(5):
+        many = sample(model, "the cat", 4, max_tokens=30, seed=seed, **options)
+        assert sample(model, "the cat", 1, max_tokens=30, seed=seed, **options) == many[:1]
+        assert generate(model, "the cat", max_tokens=30, seed=seed, **options) == many[0].text
+
+
+def test_what_cannot_go_on_is_cut_off(model):
+    model.near[model.vocabulary["cat"], 1:] = -np.inf  # it is followed by <unk> alone
+    results = sample(model, "the", 40, max_tokens=50, seed=1)
+    cut = [result for result in results if "cat" in result.text.split()]
+    assert 0 < len(cut) < 40
+    for result in cut:
+        assert result.text.split().index("cat") == result.num_tokens < 50
+        assert result.ended_by is None
+        assert result.log_prob == pytest.approx(log_prob(model, "the", result.text.split()[1:]))
+    assert {result.ended_by for result in results if result not in cut} == {"</s>"}
+    with pytest.raises(FastLMError, match="every word but <unk> has probability zero here; allow unknown words"):
+        sample(model, "the cat", 3)
+    assert "cat <unk>" in sample(model, "the cat", unknown=True)[0].text
 
 
 def test_each_has_its_probability(model):

@@ -1,5 +1,7 @@
 """Maps of words: coordinates, labels and fonts."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from tiny_model import TinyModel
 import fastlm
 from fastlm.errors import FileError
 from fastlm.inference.fonts import choose_fonts
-from fastlm.inference.map_picture import draw_map, place_labels
+from fastlm.inference.map_picture import draw_map, picture_kind, place_labels
 from fastlm.inference.word_map import WordMap, frequent_words, map_words
 
 
@@ -113,6 +115,51 @@ def test_a_font_that_has_what_is_missing_is_found(monkeypatch):
     character = chr(min(code for code in known[1] if code not in known[0] and code > 0x20))
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: ["/nowhere/font.ttf", other])
     assert choose_fonts(["word", character]) == ["DejaVu Sans", "STIXGeneral"]
+
+
+@pytest.fixture
+def three_syllables(tmp_path, monkeypatch):
+    """Let the one installed font be one of 고, 양 and 이, without the letters that they are made of."""
+    font_manager = pytest.importorskip("matplotlib.font_manager")
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+
+    pen = TTGlyphPen(None)
+    pen.moveTo((100, 0))
+    for corner in ((100, 800), (900, 800), (900, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    names, path = [".notdef", "go", "yang", "i"], str(tmp_path / "font.ttf")
+    font = FontBuilder(1000)
+    font.setupGlyphOrder(names)
+    font.setupCharacterMap(dict(zip(map(ord, "고양이"), names[1:], strict=True)))
+    font.setupGlyf(dict.fromkeys(names, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(names, (1000, 100)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Three Syllables", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(path)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [path])
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_picture_of_korean_words(three_syllables, tmp_path, form):
+    words = [unicodedata.normalize(form, word) for word in ("고양이", "고이", "été")]
+    figure = draw_map(WordMap(words, np.random.default_rng(0).normal(size=(3, 2)), (0.5, 0.25)))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["고양이", "고이", "été"]
+    assert figure.axes[0].texts[0].get_fontfamily() == ["DejaVu Sans", "Three Syllables"]
+    for kind in ("png", "svg", "pdf"):  # a character without a glyph would be warned of
+        figure.savefig(tmp_path / f"map.{kind}")
+
+
+def test_kinds_of_pictures():
+    pytest.importorskip("matplotlib")
+    assert [picture_kind(name) for name in ("map.png", "a.b/map.SVG", "map.pdf")] == ["png", "svg", "pdf"]
+    for name in ("map", "map.doc", ".png"):
+        with pytest.raises(ValueError, match="does not end as a picture; expected"):
+            picture_kind(name)
 
 
 def test_a_picture_of_words_that_look_like_formulas(tmp_path):

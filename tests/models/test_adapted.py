@@ -3,16 +3,19 @@
 import copy
 import math
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from composed_models import ADAPTING, CORPUS, IDS, TRAIN, VOCABULARY, V, network, ngram, one_by_one, window
+from composed_models import ADAPTING, CORPUS, IDS, MODELS, TRAIN, VOCABULARY, V, network, ngram, one_by_one, window
 from reference_adaptation import DynamicRNNLM, cache_probabilities
 
 import fastlm
 from fastlm import RNNLM, Adapted, Corpus, FastLMError, Mixture, ModelFileError, Vocabulary, gradient_sizes
+from fastlm.inference.tokens import line_perplexities
+from fastlm.models import dynamic_evaluation
 from fastlm.models.adaptation_tuning import FLATNESSES
 from fastlm.models.adapted import adapt_networks
 from fastlm.models.neural import NeuralModel
@@ -176,6 +179,8 @@ def test_only_networks_have_gradient_sizes() -> None:
         gradient_sizes(network(), Corpus.from_ids([2, 3], Vocabulary(["x", "y"])))
     with pytest.raises(ValueError, match="not those of this model"):
         Adapted(ngram(), gradient_sizes={})
+    with pytest.raises(ValueError, match="gradient_sizes is 5, expected an array for the name of each parameter"):
+        Adapted(network(), gradient_sizes=5)
 
 
 def by_definition(model: RNNLM, size: int, weight: float, flatness: float) -> np.ndarray:
@@ -300,6 +305,82 @@ def test_networks_adapt_in_a_mixture() -> None:
     assert type(adapt_networks(ngram())).__name__ == "NGramLM"
 
 
+# What goes along a text, or through a tree, keeps few states
+
+COMPOSED = ["dynamic and cache", "window", "layers of an LSTM, tied", "counts with a cache", "mixture of adapted"]
+
+
+@pytest.fixture
+def alive(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many copies of networks there are, each time that one more is made."""
+    counts: list[int] = []
+    copies: weakref.WeakSet[NeuralModel] = weakref.WeakSet()
+    make = dynamic_evaluation._network_over
+
+    def counted(*arguments: object) -> NeuralModel:
+        made = make(*arguments)
+        copies.add(made)
+        counts.append(len(copies))
+        return made
+
+    monkeypatch.setattr(dynamic_evaluation, "_network_over", counted)
+    return counts
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.parametrize("stop", [8, 9, 15, len(IDS)])
+def test_distributions_along_a_text_are_those_of_its_states(name: str, stop: int) -> None:
+    model = MODELS[name]()
+    _, state = model.score_ids(model.start(), IDS[:8])
+    log_probs, last = model.log_probs_along(state, IDS[8:stop])
+    for place, id in enumerate(IDS[8:stop].tolist()):
+        expected = model.log_probs(state)[np.newaxis]
+        np.testing.assert_allclose(log_probs(slice(place, place + 1)), expected, rtol=1e-9)
+        state = model.advance(state, id)
+    assert last == state
+    np.testing.assert_allclose(model.log_probs(last), model.log_probs(state), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_tree_is_scored_as_its_paths(name: str) -> None:
+    model, random = MODELS[name](), np.random.default_rng(5)
+    parents = np.array([random.integers(-1, edge) if edge else -1 for edge in range(60)], np.int32)
+    parents[20:40] = np.arange(19, 39)
+    ids = random.integers(2, V, 60).astype(np.int32)
+    expected, states = [], {-1: model.start()}
+    for edge, (parent, id) in enumerate(zip(parents.tolist(), ids.tolist(), strict=True)):
+        expected.append(model.log_prob(states[parent], id))
+        states[edge] = model.advance(states[parent], id)
+    np.testing.assert_allclose(model.tree_log_probs(parents, ids), expected, rtol=1e-9)
+    assert model.tree_log_probs(parents[:0], ids[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["dynamic and cache", "mixture of adapted"])
+def test_a_table_of_distributions_holds_few_networks(
+    name: str, threads: int, alive: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastlm.inference.measures.MOST_ROWS", 7)
+    table = MODELS[name]().measure_tokens(["the cat sat on the mat"] * 50, threads=threads)
+    assert len(table) == 350
+    assert len(alive) >= 50
+    assert max(alive) <= 3
+
+
+def test_sentences_hold_few_networks(alive: list[int]) -> None:
+    """As many as a sentence has segments, where all have others that leave it on the way; mostly one or two."""
+    model, random = Adapted(network(), **ADAPTING), np.random.default_rng(4)
+    lines = [" ".join(random.choice(VOCABULARY.words[2:], 12)) for _ in range(50)]
+    list(line_perplexities(model, lines))
+    assert len(alive) >= 50
+    assert max(alive) <= 4
+    alive.clear()
+    words = random.choice(VOCABULARY.words[2:], 24).tolist()
+    model.score_nbest([" ".join([*words[:n], "cat", *words[n + 1 :]]) for n in range(24)])
+    assert len(alive) >= 24
+    assert max(alive) <= 24 / ADAPTING["segment_size"] + 2
+
+
 # Settings
 
 
@@ -325,6 +406,8 @@ def test_wrong_settings_are_named(name: str, value: object, expected: str) -> No
 def test_what_cannot_adapt_is_named() -> None:
     with pytest.raises(ValueError, match="does not adapt yet, got Adapted"):
         Adapted(Adapted(network()))
+    with pytest.raises(ValueError, match="does not adapt yet, got Mixture"):
+        Adapted(Mixture([ngram(), Adapted(network())]))
     with pytest.raises(ValueError, match="does not adapt yet, got str"):
         Adapted("model.fastlm")
     with pytest.raises(ValueError, match=r"learning_rate is 0\.1, but a NGramLM is not learned by gradients"):
@@ -335,6 +418,30 @@ def test_what_cannot_adapt_is_named() -> None:
 def test_a_rate_beyond_all_numbers_is_named() -> None:
     with pytest.raises(FastLMError, match=r"learning rate 1e\+38 .*take a smaller rate"):
         dynamic(network(dtype="float32"), learning_rate=1e38).token_log_probs(CORPUS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_it_is_named_also_where_no_further_step_is_taken() -> None:
+    adapted = dynamic(network(dtype="float32"), learning_rate=1e39, segment_size=3)
+    state = adapted.start()
+    for word in ["the", "cat", "sat", "on"]:
+        state = state.advance(word)
+    for use in (
+        lambda: adapted.score("the cat sat on"),
+        lambda: adapted.score_nbest(["the cat sat on"]),
+        lambda: adapted.measure_tokens(["the cat sat on"]),
+        state.log_probs,
+    ):
+        with pytest.raises(FastLMError, match=r"learning rate 1e\+39 .*take a smaller rate"):
+            use()
+
+
+def test_parameters_that_were_no_numbers_before_are_not_laid_to_the_rate() -> None:
+    broken = network()
+    broken.parameters["output.bias"][:] = np.nan
+    for rate in (0.0, 0.1):
+        with pytest.raises(FastLMError, match="train it again"):
+            dynamic(broken, learning_rate=rate).score("the")
 
 
 def test_tuning_finds_better_settings() -> None:
@@ -359,6 +466,12 @@ def test_what_is_fixed_stays(fixed: str) -> None:
     adapted = Adapted(network(), segment_size=5)
     expected = getattr(adapted.settings, fixed)
     assert getattr(adapted.tune(CORPUS, fixed=[fixed]).settings, fixed) == expected
+
+
+@pytest.mark.parametrize("fixed", [["learning_ratee"], "decay", ["decay", 3], 5, ["model"]])
+def test_what_is_no_setting_cannot_be_fixed(fixed: object) -> None:
+    with pytest.raises(ValueError, match=rf"fixed is {re.escape(repr(fixed))}, expected a list .* learning_rate,"):
+        dynamic(network()).tune(CORPUS, fixed=fixed)
 
 
 def test_what_is_off_stays_off() -> None:

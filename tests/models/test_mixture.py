@@ -88,6 +88,8 @@ def test_tuning_finds_the_weights_that_are_the_best_of_a_grid() -> None:
     assert mixture.weights[0] == pytest.approx(grid[np.argmin(losses)], abs=0.002)
     assert mixture.evaluate(CORPUS, num_streams=1).loss <= min(losses) + 1e-9
     assert mixture.config["weights"] == list(mixture.weights)
+    mixture.models[0].info = {"note": "later"}
+    assert mixture.config["models"][0]["info"] == {"note": "later"}
     assert mixture.info["tuning"]["num_tokens"] == len(IDS)
 
 
@@ -137,6 +139,9 @@ def test_all_read_in_one_stream_if_one_adapts() -> None:
 def test_what_is_no_model_is_named() -> None:
     with pytest.raises(ValueError, match="made of language models, got a str"):
         Mixture(["a.fastlm"])
+    for alone in (5, network()):
+        with pytest.raises(ValueError, match=f"made of a list of language models, got a {type(alone).__name__}"):
+            Mixture(alone)
     with pytest.raises(ValueError, match="a mixture of no models"):
         Mixture([])
 

@@ -339,3 +339,10 @@ def test_as_many_words_as_states(model: LanguageModel) -> None:
     for call in (model.advance, model.log_prob):
         with pytest.raises(ValueError, match="got 2 states and 1 words"):
             call([model.start()] * 2, ["the"])
+
+
+def test_a_string_is_no_list_of_words(model: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="expected a list"):
+        model.advance([model.start()] * 2, "ab")
+    with pytest.raises(ValueError, match="expected a list"):
+        model.score_nbest("the cat")

@@ -1,5 +1,7 @@
 """N-best lists: what is read is what was written, and what is wrong names its line."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,15 +26,24 @@ def test_moses_lists_by_sentence() -> None:
 
 def test_a_moses_feature_is_appended() -> None:
     lines = [str(hypothesis.rescored(-2.5, "FastLM0")) for nbest in read_moses(MOSES) for hypothesis in nbest]
-    assert lines[0] == "0 ||| the cat sat ||| LM0= -12.5 WordPenalty0= -3 FastLM0= -2.500000 ||| -4.250000"
-    assert lines[1].endswith(" FastLM0= -2.500000 ||| -5.000000 ||| 0-0 1-1 2-2")
-    assert lines[3] == "2 ||| 고양이 ||| FastLM0= -2.500000 ||| 1.000000"
+    assert lines[0] == "0 ||| the cat sat ||| LM0= -12.5 WordPenalty0= -3 FastLM0= -2.500000 ||| -4.25"
+    assert lines[1].endswith(" FastLM0= -2.500000 ||| -5 ||| 0-0 1-1 2-2")
+    assert lines[2].endswith(" FastLM0= -2.500000 ||| -9e-3")
+    assert lines[3] == "2 ||| 고양이 ||| FastLM0= -2.500000 ||| 1"
 
 
 def test_a_moses_total_takes_the_weight() -> None:
     nbest = next(read_moses(MOSES))
     assert [hypothesis.rescored(-2.0, "x", weight=0.5).total for hypothesis in nbest] == [-5.25, -6.0]
     assert [hypothesis.rescored(-2.0, "x").total for hypothesis in nbest] == [-4.25, -5.0]
+
+
+def test_a_weight_of_zero_adds_nothing() -> None:
+    hypothesis = MosesHypothesis.parse("0 ||| a ||| LM= 1 ||| -1e-7").rescored(-math.inf, "x", weight=0.0)
+    assert hypothesis.total == -1e-7
+    assert str(hypothesis) == "0 ||| a ||| LM= 1 x= -inf ||| -1e-7"
+    assert KaldiHypothesis("u-1", "a", 2.5).rescored(-math.inf, "", weight=0.0).cost == 2.5
+    assert KaldiHypothesis("u-1", "a", 2.5).rescored(-math.inf, "", weight=0.5).cost == math.inf
 
 
 def test_a_moses_list_without_totals() -> None:
@@ -78,6 +89,10 @@ def test_kaldi_lists_by_utterance() -> None:
     assert [hypothesis.utterance for hypothesis in first] == ["u-a", "u-a"]
     assert [hypothesis.text for hypothesis in second] == ["", "고양이"]
     assert [str(hypothesis.rescored(-2.5, "")) for hypothesis in second] == ["u-b-1 2.500000", "u-b-10 2.500000"]
+
+
+def test_what_is_certain_costs_nothing() -> None:
+    assert str(KaldiHypothesis("u-1", "a").rescored(0.0, "")) == "u-1 0.000000"
 
 
 def test_kaldi_costs_take_the_weight() -> None:

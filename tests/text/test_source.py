@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import fastlm.text.source
 from fastlm.errors import DataError, FileError
-from fastlm.text.source import TextReader
+from fastlm.text.source import SkippedLine, TextReader
 
 TEXT = "one two\n\n  \nthree\tfour 가나다\r\nthe last line"
 LINES = ["one two", "", "  ", "three\tfour 가나다", "the last line"]
@@ -96,7 +96,9 @@ def test_invalid_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: byte
     assert read_lines(path, "replace") == ["one", "two ", "two \ufffd three", "four \ufffd"]
     assert read_lines(path, "skip") == ["one", "two ", "", ""]  # their line ends stay; they are not counted
     reader = TextReader(path, "skip")
-    assert sum(map(len, reader.line_blocks())) == reader.num_lines == 4
+    lines = [line for block in reader.line_blocks() for line in block]
+    assert len(lines) == reader.num_lines == 4
+    assert [isinstance(line, SkippedLine) for line in lines] == [False, False, True, True]
     assert (reader.num_skipped, reader.num_characters, reader.num_bytes) == (2, 9, 9)
 
 
@@ -157,3 +159,20 @@ def test_a_scan_says_what_it_left_out(caplog: pytest.LogCaptureFixture) -> None:
             "text: 0 invalid characters were replaced, 1 lines left out"
         ]
         assert counter.num_lines == 3
+
+
+@pytest.mark.parametrize(("errors", "counts"), [("skip", (0, 1)), ("replace", (1, 0))])
+def test_lines_are_followed_by_what_was_not_read_as_it_stands(
+    caplog: pytest.LogCaptureFixture, tiny_blocks: None, errors: str, counts: tuple[int, int]
+) -> None:
+    reader = TextReader(["one", "", "t\0o", "", "three"], errors)
+    lines = reader.lines()
+    assert next(lines) == "one"
+    assert not caplog.records
+    rest = list(lines)
+    assert rest == ["", "" if errors == "skip" else "t\ufffdo", "", "three"]
+    assert [isinstance(line, SkippedLine) for line in rest] == [False, errors == "skip", False, False]
+    assert (reader.num_replaced, reader.num_skipped) == counts
+    assert len(caplog.records) == 1
+    list(TextReader(["one"]).lines())
+    assert len(caplog.records) == 1

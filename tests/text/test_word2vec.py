@@ -12,7 +12,7 @@ import fastlm
 from fastlm.errors import DataError
 from fastlm.text.word2vec import match, read_word2vec, write_word2vec
 
-WORDS = ["<unk>", "the", "고양이", "a_b", "ß"]
+WORDS = ["<unk>", "the", "고양이", "a\u00a0b", "ß"]
 VECTORS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 
 
@@ -49,11 +49,20 @@ def test_vectors_come_back_bit_by_bit(tmp_path, binary, read, dtype):
     assert vectors.tobytes() == VECTORS.tobytes()
 
 
-@pytest.mark.parametrize("word", ["a b", "", "a\n", "\u3000", "a\tb"])
+@pytest.mark.parametrize("word", ["a b", "", "a\n", " ", "a\tb", "\v"])
 def test_words_that_have_no_place(tmp_path, word):
     with pytest.raises(DataError, match="cannot hold it"):
         write_word2vec(tmp_path / "vectors", [word, *WORDS[1:]], VECTORS)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_blanks_that_are_not_of_ascii_are_letters(tmp_path, binary):
+    words = ["a\u00a0b", "\u3000", "\u0085", "\u00a0", "\u2028the"]
+    write_word2vec(tmp_path / "vectors", words, VECTORS, binary=binary)
+    found = read_word2vec(tmp_path / "vectors", fastlm.Vocabulary(words))
+    assert found.words == words
+    assert found.vectors.tobytes() == VECTORS.tobytes()
 
 
 def test_as_many_rows_as_words(tmp_path):
@@ -62,7 +71,7 @@ def test_as_many_rows_as_words(tmp_path):
 
 
 WORDS_OF_ANY_LETTERS = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_categories=("Z", "Cc")), min_size=1, max_size=4),
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cc",), exclude_characters=" "), min_size=1, max_size=4),
     min_size=1,
     max_size=5,
     unique=True,
@@ -178,3 +187,12 @@ def test_pieces_of_words_find_whole_words():
         vocabulary["▁the"]: 2,
         vocabulary.start_id: 3,
     }
+
+
+def test_a_word_of_no_letters_is_no_piece(tmp_path):
+    vocabulary = fastlm.Vocabulary(["▁the", "▁c", "at", "▁"])
+    (tmp_path / "vectors").write_bytes(b"2 1\n " + struct.pack("<f", 1) + b"the " + struct.pack("<f", 2))
+    assert read_word2vec(tmp_path / "vectors").words == ["", "the"]
+    assert read_word2vec(tmp_path / "vectors", vocabulary).words == ["the"]
+    ids, rows = match(["", "the"], vocabulary)
+    assert (ids.tolist(), rows.tolist()) == ([vocabulary["▁the"]], [1])
