@@ -231,7 +231,7 @@ RECIPES = {
         Recipe(
             "nnlm",
             "nnlm",
-            "the modern window model (Sun & Iyyer 2021), in an hour",
+            "the modern window model (Sun & Iyyer 2021), in an hour and a half",
             {
                 **{"num_layers": 3, "context_size": 8, "num_averages": 4, "activation": "gelu", "tied": True},
                 **{"context": "continuous", "embedding_dim": 256, "hidden_size": 512, "embedding_dropout": 0.35},
