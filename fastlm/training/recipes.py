@@ -223,9 +223,9 @@ RECIPES = {
             "nnlm",
             "the textbook's window model (Bengio et al. 2003), regularised",
             {
-                **{"context_size": 6, "embedding_dim": 150, "hidden_size": 300, "context": "continuous"},
-                **{"embedding_dropout": 0.3, "output_dropout": 0.5, "optimizer": "adamw"},
-                **{"learning_rate": 0.001, "weight_decay": 0.03, "batch_size": 256, "epochs": 9, "patience": 5},
+                **{"context_size": 6, "embedding_dim": 256, "hidden_size": 256, "tied": True, "context": "continuous"},
+                **{"embedding_dropout": 0.2, "output_dropout": 0.4, "word_dropout": 0.1, "optimizer": "adamw"},
+                **{"learning_rate": 0.0015, "weight_decay": 0.05, "batch_size": 256, "epochs": 9, "patience": 5},
             },
         ),
         Recipe(
