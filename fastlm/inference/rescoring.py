@@ -1,7 +1,7 @@
 """N-best lists: all hypotheses of an utterance scored together, each of their common beginnings once."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from fastlm.errors import DataError
 from fastlm.inference.arguments import one_line
 from fastlm.inference.evaluation import check_no_nan
 from fastlm.inference.interface import Model, State
+from fastlm.text.corpus import Corpus
+from fastlm.text.vocabulary import Vocabulary
 
 __all__ = ["score_nbest", "score_sentences", "tree_levels", "tree_log_probs"]
 
@@ -54,23 +56,42 @@ def score_nbest(model: Model, hypotheses: Sequence[str]) -> NDArray[np.float64]:
     """
     if isinstance(hypotheses, str):
         raise ValueError(f"the hypotheses are the string {hypotheses!r:.80}, expected a list of them")
-    return score_sentences(model, [_ids(model, number, text) for number, text in enumerate(hypotheses, start=1)])
+    return score_sentences(model, _encoded(model.vocabulary, hypotheses))
 
 
-def score_sentences(model: Model, sentences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+def score_sentences(model: Model, sentences: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:
     """Score sentences of ids, `</s>` at the end of each, as `score_nbest` does: each at a fresh start."""
     scores = [_score_tree(model, sentences[start:stop]) for start, stop in _parts(sentences)]
     return np.concatenate([np.empty(0), *scores])
 
 
-def _ids(model: Model, number: int, text: str) -> list[int]:
-    try:
-        return [*model.vocabulary.encode(one_line(text)).tolist(), model.vocabulary.end_id]
-    except DataError as error:
-        raise DataError(f"hypothesis {number}: {error}") from error
+def _encoded(vocabulary: Vocabulary, hypotheses: Sequence[str]) -> list[NDArray[np.integer[Any]]]:
+    """Return the ids of each hypothesis, `</s>` at the end."""
+    sentences: list[NDArray[np.integer[Any]]] = [np.array([vocabulary.end_id], np.int32)] * len(hypotheses)
+    lines = [one_line(text) for text in hypotheses]
+    filled = [number for number, line in enumerate(lines) if line.strip(" \t")]
+    if filled:
+        # All at once, which is quick; behind an empty line, for of a first one a byte-order mark is not read.
+        try:
+            corpus = Corpus.encode(["", *(lines[number] for number in filled)], vocabulary)
+        except DataError:
+            _say_which(vocabulary, lines)
+            raise
+        for number, sentence in zip(filled, np.split(corpus.ids, corpus.sentence_bounds()[:-1]), strict=True):
+            sentences[number] = sentence
+    return sentences
 
 
-def _parts(sentences: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
+def _say_which(vocabulary: Vocabulary, lines: Sequence[str]) -> None:
+    """Raise a DataError about the first line that is no text."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            vocabulary.encode(line)
+        except DataError as error:
+            raise DataError(f"hypothesis {number}: {error}") from error
+
+
+def _parts(sentences: Sequence[NDArray[np.integer[Any]]]) -> Iterator[tuple[int, int]]:
     """Cut a list into parts, tables of sentences and places, of at most PART_SIZE, or of one sentence."""
     start = longest = 0
     for stop, sentence in enumerate(sentences):
@@ -82,13 +103,14 @@ def _parts(sentences: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
         yield start, len(sentences)
 
 
-def _score_tree(model: Model, sentences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+def _score_tree(model: Model, sentences: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:
     """Score sentences of ids, `</s>` at their ends, each edge of their prefix tree once."""
-    order = sorted(range(len(sentences)), key=lambda number: tuple(sentences[number]))
-    lengths = np.array([len(sentences[number]) for number in order])
+    lengths = np.array([len(sentence) for sentence in sentences])
     is_word = np.arange(lengths.max()) < lengths[:, np.newaxis]
     words = np.full(is_word.shape, -1, np.int32)
-    words[is_word] = np.fromiter(chain.from_iterable(sentences[number] for number in order), np.int32)
+    words[is_word] = np.concatenate(sentences)
+    order = np.lexsort(words.T[::-1])
+    words, is_word = words[order], is_word[order]
     is_edge = is_word.copy()  # where a sentence leaves the one before it, and from there on
     is_edge[1:] &= np.logical_or.accumulate(words[1:] != words[:-1], axis=1)
     edges = np.where(is_edge, np.cumsum(is_edge).reshape(is_edge.shape) - 1, -1)

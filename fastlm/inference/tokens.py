@@ -271,7 +271,7 @@ def _perplexities(model: Model, batch: list[Line]) -> list[tuple[str, float]]:
         starts = np.cumsum([0, *(len(ids) for ids in sentences[:-1])])
         totals = np.add.reduceat(log_probs, starts)
     else:
-        totals = score_sentences(model, [ids.tolist() for ids in sentences])
+        totals = score_sentences(model, sentences)
     check_no_nan(totals)
     found = iter(totals.tolist())
     return [(line.text, perplexity(-next(found) / len(line.ids)) if line.words else math.nan) for line in batch]

@@ -358,8 +358,8 @@ class NGramLM(LanguageModel):
         """Log-probability of each edge of a prefix tree, (M,): branch by branch, each behind its last words."""
         log_probs, before = np.empty(len(ids)), parents.tolist()
         context: tuple[int, ...]
-        starts = [edge for edge in range(len(ids)) if edge == 0 or before[edge] != edge - 1]
-        for start, stop in pairwise([*starts, len(ids)]):
+        starts = np.flatnonzero(parents != np.arange(-1, len(ids) - 1)).tolist()  # of all branches but the first
+        for start, stop in pairwise([0, *starts, len(ids)] if before else []):
             edge, context = before[start], ()
             while edge >= 0 and len(context) < self.config["order"] - 1:
                 edge, context = before[edge], (int(ids[edge]), *context)

@@ -82,10 +82,21 @@ def test_no_hypotheses():
     assert score_nbest(TinyModel(), []).shape == (0,)
 
 
+def test_hypotheses_are_split_as_lines_are():
+    model = TinyModel()
+    texts = ["\ufeffthe cat", "the\u2028cat", "the\u00a0cat", " the\tcat \r\n", "나는\r고양이"]
+    expected = [score(model, text).log_prob for text in texts]
+    assert score_nbest(model, [*texts, ""])[:-1] == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("text, what", [("cat </s>", "</s>"), ("cat \0", "NUL"), ("cat \ud800", "surrogate")])
+def test_the_hypothesis_that_is_no_text_is_named(text, what):
+    with pytest.raises(DataError, match=rf"hypothesis 3: .*{what}"):
+        score_nbest(TinyModel(), ["the", "", text, text])
+
+
 def test_what_is_no_sentence():
     model = TinyModel()
-    with pytest.raises(DataError, match=r"hypothesis 2: .*</s>"):
-        score_nbest(model, ["the", "cat </s>"])
     with pytest.raises(ValueError, match="one line of text, got 2"):
         score_nbest(model, ["the\ncat"])
     model.near[:] = np.nan
