@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np  # noqa: F401  # loads the BLAS that is to be held
 import pytest
+from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 from fastlm.nn import products
 from fastlm.nn.outputs import softmax
 from fastlm.nn.parallel import Workers
+
+settings.register_profile("fastlm", deadline=None)  # a busy machine is no fault
+settings.load_profile("fastlm")
 
 # Processes that tests start take the installed package, also from a checkout, whose folder holds the sources.
 os.environ["PYTHONSAFEPATH"] = "1"

@@ -180,7 +180,7 @@ def _print_words(models: "Sequence[LanguageModel]", mixture: "Mixture | None", o
     for number, line_scores in enumerate(zip(*scores, strict=True), start=1):
         columns = np.array([[token.log_prob for token in score.tokens] for score in line_scores])
         if mixture is not None:
-            columns = np.vstack([columns, mixture._mixed(columns)])
+            columns = np.vstack([columns, mixture.mixed(columns)])
         for (word, _, unknown), log_probs in zip(line_scores[0].tokens, columns.T.tolist(), strict=True):
             if options.json:
                 print_json({"line": number, "word": word, "unknown": unknown, "log_probs": log_probs})

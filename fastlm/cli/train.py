@@ -13,6 +13,7 @@ from fastlm.cli.output import print_json, teller
 from fastlm.cli.output_layer import check_output_layer, chosen_output_layer, with_counts
 from fastlm.cli.recipes import take_recipe
 from fastlm.cli.termination import Terminated, termination
+from fastlm.cli.train_ngram import add_kind as add_ngram
 from fastlm.cli.train_options import add_kinds
 from fastlm.errors import DataError, TrainingError
 
@@ -42,9 +43,7 @@ def add_parser(verbs: Parsers) -> None:
         title="kinds of models", metavar="nnlm|rnnlm|ngram", dest="architecture", required=True
     )
     add_kinds(kinds, train)
-    from fastlm.cli.train_ngram import add_kind  # which builds on this module
-
-    add_kind(kinds)
+    add_ngram(kinds)
 
 
 def train(options: argparse.Namespace) -> None:

@@ -34,17 +34,15 @@ class Line(NamedTuple):
 
     @property
     def ends_document(self) -> bool:
-        """Whether it has no word; a line that was left out of the text as invalid is none that ends anything."""
-        return not self.words and not isinstance(self.text, SkippedLine)
+        """Whether it is empty, but for spaces; a line that was left out of the text as invalid ends nothing."""
+        return not self.text.strip(" \t") and not isinstance(self.text, SkippedLine)
 
 
 def read_line(vocabulary: Vocabulary, text: str) -> Line:
     """Split a line and look its words up."""
     text = text if isinstance(text, SkippedLine) else one_line(text)
-    # What looks empty is no sentence, as in a corpus, even for a tokenizer that makes tokens of spaces.
-    words = vocabulary.tokenizer.tokenize(text) if text.strip(" \t") else []
-    ids = np.append(vocabulary.encode(text), vocabulary.end_id) if words else np.empty(0)
-    return Line(text, words, ids.astype(np.int32, copy=False))
+    words, ids = vocabulary.tokens_and_ids(text)
+    return Line(text, words, np.append(ids, np.int32(vocabulary.end_id)) if words else ids)
 
 
 def line_batches(vocabulary: Vocabulary, lines: Iterable[str], batch_tokens: int) -> Iterator[list[Line]]:

@@ -1,6 +1,7 @@
 """N-best lists: all hypotheses of an utterance scored together, each of their common beginnings once."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -66,29 +67,21 @@ def score_sentences(model: Model, sentences: Sequence[NDArray[np.integer[Any]]])
 
 
 def _encoded(vocabulary: Vocabulary, hypotheses: Sequence[str]) -> list[NDArray[np.integer[Any]]]:
-    """Return the ids of each hypothesis, `</s>` at the end."""
-    sentences: list[NDArray[np.integer[Any]]] = [np.array([vocabulary.end_id], np.int32)] * len(hypotheses)
+    """Return the ids of each hypothesis, `</s>` at the end: all at once, or, if not all are sentences, one by one."""
     lines = [one_line(text) for text in hypotheses]
-    filled = [number for number, line in enumerate(lines) if line.strip(" \t")]
-    if filled:
-        # All at once, which is quick; behind an empty line, for of a first one a byte-order mark is not read.
-        try:
-            corpus = Corpus.encode(["", *(lines[number] for number in filled)], vocabulary)
-        except DataError:
-            _say_which(vocabulary, lines)
-            raise
-        for number, sentence in zip(filled, np.split(corpus.ids, corpus.sentence_bounds()[:-1]), strict=True):
-            sentences[number] = sentence
-    return sentences
+    with suppress(DataError):  # for which it does not say the hypothesis
+        # The empty line stands there because a byte-order mark at the very beginning of a text is not read.
+        corpus = Corpus.encode(["", *lines], vocabulary)
+        if corpus.num_sentences == len(lines):
+            return np.split(corpus.ids, corpus.sentence_bounds()[:-1])
+    return [_encoded_one(vocabulary, number, line) for number, line in enumerate(lines, start=1)]
 
 
-def _say_which(vocabulary: Vocabulary, lines: Sequence[str]) -> None:
-    """Raise a DataError about the first line that is no text."""
-    for number, line in enumerate(lines, start=1):
-        try:
-            vocabulary.encode(line)
-        except DataError as error:
-            raise DataError(f"hypothesis {number}: {error}") from error
+def _encoded_one(vocabulary: Vocabulary, number: int, line: str) -> NDArray[np.integer[Any]]:
+    try:
+        return np.append(vocabulary.encode(line), np.int32(vocabulary.end_id))
+    except DataError as error:
+        raise DataError(f"hypothesis {number}: {error}") from error
 
 
 def _parts(sentences: Sequence[NDArray[np.integer[Any]]]) -> Iterator[tuple[int, int]]:

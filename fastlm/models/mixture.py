@@ -222,12 +222,13 @@ class Mixture(LanguageModel):
         ):
             for positions, columns in joint_blocks(self.models, corpus, num_streams=num_streams, workers=workers):
                 check_no_nan(columns)
-                for tally, column in zip(tallies, [*columns, self._mixed(columns)], strict=True):
+                for tally, column in zip(tallies, [*columns, self.mixed(columns)], strict=True):
                     tally.add(positions, column)
                 shown.update(len(positions))
         return [tally.report(model, num_streams) for tally, model in zip(tallies, [*self.models, self], strict=True)]
 
-    def _mixed(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    def mixed(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mix log-probabilities of the models, (K, N): (N,)."""
         mixed = np.empty(columns.shape[1])
         mix_log_probs(mixed, columns, self._weights)
         return mixed
@@ -255,14 +256,14 @@ class Mixture(LanguageModel):
     def _mixed_rows(self, distributions: Iterable[FloatArray]) -> FloatArray:
         """Mix what each of the models says of every word, (N, V), or (V,), which is one row."""
         columns = np.array([log_probs.reshape(-1) for log_probs in distributions], np.float64)
-        return self._mixed(columns).reshape(-1, len(self.vocabulary))
+        return self.mixed(columns).reshape(-1, len(self.vocabulary))
 
     def _log_prob_one(self, state: MixtureState, id: int) -> float:
         columns = [[model.log_prob(own, id)] for model, own in zip(self.models, state.states, strict=True)]
-        return float(self._mixed(np.array(columns))[0])
+        return float(self.mixed(np.array(columns))[0])
 
     def _log_prob_all(self, states: list[MixtureState], ids: IntArray) -> NDArray[np.float64]:
-        return self._mixed(np.array([model.log_prob(own, ids) for model, own in self._with_states(states)]))
+        return self.mixed(np.array([model.log_prob(own, ids) for model, own in self._with_states(states)]))
 
     def _with_states(self, states: list[MixtureState]) -> Iterator[tuple[LanguageModel, list[State]]]:
         """Yield each model with its own part of some states."""
@@ -277,7 +278,7 @@ class Mixture(LanguageModel):
         pairs = zip(self.models, state.states, strict=True)
         scored = [model.score_ids(own, ids, workers=workers) for model, own in pairs]
         columns = np.array([log_probs for log_probs, _ in scored])
-        return self._mixed(columns), MixtureState(self, tuple(own for _, own in scored))
+        return self.mixed(columns), MixtureState(self, tuple(own for _, own in scored))
 
     def log_probs_along(
         self, state: MixtureState, ids: IntArray, *, workers: Workers | None = None
@@ -293,7 +294,7 @@ class Mixture(LanguageModel):
 
     def tree_log_probs(self, parents: IntArray, ids: IntArray) -> NDArray[np.float64]:
         """Log-probability of each edge of a prefix tree, (M,): each model shares what it can."""
-        return self._mixed(np.array([model.tree_log_probs(parents, ids) for model in self.models]))
+        return self.mixed(np.array([model.tree_log_probs(parents, ids) for model in self.models]))
 
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None
@@ -302,7 +303,7 @@ class Mixture(LanguageModel):
         num_streams = whole_number("num_streams", num_streams, minimum=1)
         check_vocabulary(corpus, self.vocabulary)
         for positions, columns in joint_blocks(self.models, corpus, num_streams=num_streams, workers=workers):
-            yield positions, self._mixed(columns)
+            yield positions, self.mixed(columns)
 
 
 def _checked_models(models: Sequence[LanguageModel]) -> list[LanguageModel]:

@@ -238,10 +238,10 @@ class NGramLM(LanguageModel):
 
         Raises
         ------
-        FileError
-            If the file cannot be written; what stood there before is then whole.
+        FastLMError
+            If the model knows no text, or, a FileError, if the file cannot be written; what stood there is then whole.
         """
-        assert self._trie
+        _ = self._trie  # raises where there is none
         write_model(path, ModelContents(self.architecture, self.config, self.vocabulary, self.parameters, self.info))
 
     @classmethod

@@ -4,6 +4,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def learn_subwords(source: TextSource, size: int = NUM_SUBWORDS, *, errors: str 
             "subwords are learned by the package 'tokenizers', which is not there; install it: "
             'pip install "fastlm[tokenizers]"'
         ) from error
-    source = _readable_twice(source)
+    source = _readable_twice(source, errors)
     characters = Counter(character for line in _normalised_lines(source, errors) for character in line)
     del characters[" "]
     if not characters:
@@ -119,7 +120,7 @@ def build_vocabulary(
         )
     if lower_case:
         raise ValueError("lower_case=True with the tokenizer 'subword': only 'word' changes case; use that one")
-    size, source = vocab_size or NUM_SUBWORDS, _readable_twice(source)
+    size, source = vocab_size or NUM_SUBWORDS, _readable_twice(source, errors)
     learned = learn_subwords(source, size - 1, errors=errors)  # </s> is no piece of the text
     seen = Vocabulary.build(source, max_size=size, min_count=min_count, tokenizer=learned, errors=errors)
     unseen = sorted(learned.inner.get_vocab().keys() - set(seen.words)) if min_count == 1 else []
@@ -128,8 +129,11 @@ def build_vocabulary(
     return Vocabulary([*seen.words[NUM_SPECIALS:], *unseen], counts, tokenizer=learned)
 
 
-def _readable_twice(source: TextSource) -> TextSource:
-    return source if isinstance(source, str | os.PathLike) else list(source)
+def _readable_twice(source: TextSource, errors: str) -> TextSource:
+    if not isinstance(source, str | os.PathLike):
+        return list(source)
+    is_pipe = source == "-" or Path(source).is_fifo()
+    return list(TextReader(source, errors).lines()) if is_pipe else source
 
 
 def _normalised_lines(source: TextSource, errors: str) -> Iterator[str]:

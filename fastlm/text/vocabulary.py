@@ -292,6 +292,10 @@ class Vocabulary:
         ValueError
             If there is more than one line.
         """
+        return self.tokens_and_ids(text)[1]
+
+    def tokens_and_ids(self, text: str) -> tuple[list[str], NDArray[np.int32]]:
+        """Split a line of text, and return its tokens with their ids; see `encode`."""
         if not isinstance(text, str):
             raise ValueError(f"expected a line of text as a str, got {type(text).__name__}")
         line = text.removesuffix("\n").removesuffix("\r")
@@ -299,7 +303,8 @@ class Vocabulary:
             raise ValueError(f"got {line.count(chr(10)) + 1} lines of text, expected one: encode them one by one")
         if UNWRITABLE.search(line):
             raise DataError(f"text {text!r}: NUL or a lone surrogate; expected text that can be written as UTF-8")
-        tokens = self.tokenizer.tokenize(line) if line.strip(" \t") else []
+        # What looks empty is no sentence, as in a corpus, even for a tokenizer that makes tokens of spaces.
+        tokens = list(self.tokenizer.tokenize(line)) if line.strip(" \t") else []
         if "" in tokens:
             raise DataError(f"text {text!r}: the tokenizer gave an empty token; expected one character or more in each")
         ids = self.table.find(tokens)
@@ -308,7 +313,7 @@ class Vocabulary:
                 f"text {text!r}: a literal <s> or </s>; they stand for the begin and the end of a sentence, which are "
                 f"marked by line ends: remove them"
             )
-        return ids
+        return tokens, ids
 
     def decode(self, ids: Iterable[int]) -> str:
         r"""Turn ids into readable text.

@@ -8,9 +8,11 @@ from tiny_model import TinyModel
 from fastlm.errors import DataError
 from fastlm.inference.documents import joined, read_documents, split_documents
 from fastlm.inference.evaluation import evaluate
+from fastlm.inference.lines import line_batches
 from fastlm.inference.tokens import score, score_lines
 from fastlm.text.corpus import Corpus
 from fastlm.text.source import SkippedLine, TextReader
+from fastlm.text.vocabulary import Vocabulary
 
 LINES = ["", "the cat sat", "on the mat", " \t", "", "나는", "", "the dog", "sat"]
 
@@ -103,3 +105,10 @@ def test_lines_that_were_left_out_start_nothing_afresh(batch_tokens: int) -> Non
     assert [line.log_prob for line in scores if line.tokens] == pytest.approx(
         [line.log_prob for line in expected if line.tokens]
     )
+
+
+def test_a_line_that_the_tokenizer_makes_nothing_of_ends_no_document() -> None:
+    vocabulary = Vocabulary(["the", "cat"], tokenizer="word")
+    lines = ["the cat", "\u3000", "the"]
+    assert len(list(split_documents(lines))) == 1
+    assert not any(line.ends_document for batch in line_batches(vocabulary, lines, 10) for line in batch)

@@ -72,10 +72,14 @@ class Counting(TinyModel):
         return super().advance(state, id)
 
 
-def test_no_words_are_a_sentence_that_ends_at_once():
+@pytest.mark.parametrize("tokenizer", ["whitespace", "word"])
+def test_no_words_are_a_sentence_that_ends_at_once(tokenizer):
     model = TinyModel()
+    model.vocabulary = Vocabulary(model.vocabulary.words[2:], tokenizer=tokenizer)
+    blank = {"whitespace": "\t", "word": "\u3000"}[tokenizer]  # what the tokenizer makes no token of
     expected = model.log_probs(model.start())[model.vocabulary.end_id]
-    assert score_nbest(model, ["", "the", "  "])[[0, 2]] == pytest.approx([expected, expected])
+    assert score_nbest(model, ["", "the", "  ", blank])[[0, 2, 3]] == pytest.approx([expected] * 3)
+    assert score_nbest(model, [blank, blank]) == pytest.approx([expected] * 2)
 
 
 def test_no_hypotheses():

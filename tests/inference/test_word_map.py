@@ -4,7 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import TinyModel
 
@@ -76,7 +76,6 @@ def test_the_most_frequent_words():
 POINTS = st.lists(st.tuples(st.floats(100, 900), st.floats(100, 900)), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(POINTS, st.integers(5, 60), st.integers(5, 15))
 def test_labels_stay_inside_and_near_their_points(points, width, height):
     places, sizes = np.array(points), np.tile([float(width), float(height)], (len(points), 1))

@@ -76,7 +76,7 @@ def test_everything_equals_the_oracle(shape: tuple[int, int, int, int], dtype: t
     Tables(*shape, dtype, activation).check()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     Q=st.integers(1, 30),
     V=st.integers(1, 40),

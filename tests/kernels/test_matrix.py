@@ -71,19 +71,19 @@ def test_products_at_all_bounds_are_exact(dtype: type) -> None:
         check_exactly(*shape, dtype)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(N=HEIGHTS, D=DEPTHS, H=WIDTHS, dtype=st.sampled_from(DTYPES))
 def test_products_of_any_shape_are_exact(N: int, D: int, H: int, dtype: type) -> None:
     check_exactly(N, D, H, dtype)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(N=HEIGHTS, D=DEPTHS, H=WIDTHS, dtype=st.sampled_from(DTYPES))
 def test_products_are_as_near_as_rounding_lets_them(N: int, D: int, H: int, dtype: type) -> None:
     check_nearly(N, D, H, dtype)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(N=HEIGHTS, D=DEPTHS, H=HEIGHTS, dtype=st.sampled_from(DTYPES), data=st.data())
 def test_rows_of_a_product_do_not_depend_on_each_other(
     N: int, D: int, H: int, dtype: type, data: st.DataObject

@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tries import Levels, draw_ngrams, log10_prob, make_levels, scrambled
 
@@ -183,7 +183,6 @@ def test_copies_and_threads() -> None:
 # Arrays that are not what they should be
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_damaged_arrays_are_looked_up_in_without_harm(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tries import scrambled
 
@@ -56,7 +56,6 @@ def expected(sentences: list[list[int]], order: int) -> list[dict[tuple[int, ...
 SENTENCES = st.lists(st.lists(st.sampled_from([0, 2, 3, 4, 5, 6]), max_size=8), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
 @given(
     sentences=SENTENCES, order=st.integers(1, 6), is_open=st.booleans(), dtype=st.sampled_from([np.int32, np.uint16])
 )

@@ -97,7 +97,7 @@ def test_slices_of_the_batch_give_the_bytes_of_the_whole(shape: tuple[int, int, 
         assert_same(shared.cut(part).run(), whole.cut(part))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 4), st.integers(1, 40), st.one_of(st.integers(1, 70), st.integers(250, 270))),
     bounds=st.lists(st.integers(0, 40), max_size=5),

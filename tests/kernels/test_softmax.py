@@ -63,7 +63,7 @@ def test_a_penalty_on_log_z_equals_the_oracle(shape: tuple[int, int, int, int], 
     layer.guards.check()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     N=st.one_of(st.integers(1, 100), st.sampled_from([256, 257, 289, 512, 513, 769])),
     V=st.integers(1, 150),
@@ -130,7 +130,7 @@ def test_panels_of_tokens_do_not_depend_on_each_other(shape: tuple[int, int, int
             assert part.forward().log_probs.tobytes() == whole.log_probs[first:last].tobytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(N=st.integers(1, 70), tokens=st.data(), dtype=st.sampled_from(list(TOLERANCES)))
 def test_a_token_does_not_depend_on_its_place_in_a_panel(N: int, tokens: st.DataObject, dtype: type) -> None:
     whole = OutputLayer(N, 41, 9, 13, dtype).forward_backward()

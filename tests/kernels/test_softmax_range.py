@@ -34,7 +34,7 @@ def test_logits_that_grow_along_the_vocabulary(step: float, block: int, dtype: t
     check(run(logits.astype(dtype), np.arange(20) * 3, block))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     N=st.integers(1, 40),
     V=st.integers(1, 60),

@@ -62,7 +62,7 @@ def test_an_impossible_word_is_impossible_for_all() -> None:
 # Weights
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(1, 60))
 def test_no_weights_are_better(seed: int, num_models: int, num_tokens: int) -> None:
     random = np.random.default_rng(seed)

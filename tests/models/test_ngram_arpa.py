@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tries import draw_ngrams, log10_prob
 
@@ -75,7 +75,6 @@ def test_the_order_of_the_lines_says_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(deadline=None)
 @given(
     text=st.lists(
         st.lists(st.sampled_from(["x", "y", "고", "<unk>"]), min_size=1, max_size=6).map(" ".join), min_size=1
@@ -238,7 +237,6 @@ def test_orders_beyond_use(tmp_path: Path) -> None:
         NGramLM.read_arpa(path)
 
 
-@settings(deadline=None)
 @given(
     text=st.lists(st.text("xyz", min_size=1, max_size=6).map(" ".join), min_size=1, max_size=6),
     others=st.lists(st.text("uwxyz", min_size=1, max_size=6).map(" ".join), max_size=6),
@@ -275,7 +273,6 @@ def test_without_smoothing_an_unknown_context_is_the_shorter_one(tmp_path: Path)
     assert read.predict("b", k=1)[0].probability == pytest.approx(0.6)  # three of five words are a
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_damaged_files_never_crash(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.arpa"

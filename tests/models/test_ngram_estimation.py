@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference_ngram import NGramOracle
 
@@ -48,7 +48,6 @@ TEXTS = st.lists(st.lists(st.sampled_from("aaaabbbccdef"), max_size=9).map(" ".j
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(deadline=None)
 @given(text=TEXTS, order=st.integers(1, 5), smoothing=st.sampled_from(["kneser-ney", "none"]), context=st.text("abcz"))
 def test_every_probability_is_the_oracles(text: list[str], order: int, smoothing: str, context: str) -> None:
     text = [line for line in text if line]

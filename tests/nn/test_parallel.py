@@ -127,7 +127,7 @@ def shared_blocks(threads: int, size: int, at_least: int) -> list[tuple[int, int
     return sorted(done)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(size=st.integers(0, 300), at_least=st.integers(1, 50))
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_what_is_shared_is_done_once_in_equal_blocks(threads: int, size: int, at_least: int) -> None:

@@ -40,7 +40,7 @@ SMALL: Tensors = {
     "scalar": np.array(-1, np.int8),
 }
 
-quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

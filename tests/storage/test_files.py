@@ -121,7 +121,7 @@ def test_an_altered_byte_is_a_file_error_or_harmless(tmp_path: Path, suffix: str
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(garbage=st.binary(min_size=1, max_size=100))
 def test_garbage_is_a_file_error(tmp_path_factory: pytest.TempPathFactory, suffix: str, garbage: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / f"garbage{suffix}"

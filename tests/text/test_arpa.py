@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlm.errors import DataError, FileError
@@ -245,7 +245,6 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ArpaReader(tmp_path / "none.arpa")
 
 
-@settings(deadline=None)
 @given(end=st.integers(0, len(ARPA) - 2))
 def test_files_that_are_cut_off_are_refused(end: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "cut.arpa"
@@ -255,7 +254,6 @@ def test_files_that_are_cut_off_are_refused(end: int, tmp_path_factory: pytest.T
         read(ARPA[:end], path)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_damaged_files_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.arpa"

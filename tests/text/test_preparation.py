@@ -76,7 +76,7 @@ some_texts = st.lists(st.lists(words | blanks, max_size=40).map("".join), min_si
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(some_texts, st.sampled_from(["whitespace", "word", "char"]), st.integers(1, 3), st.booleans(), st.data())
 def test_it_is_the_text_encoded_at_once(
     tmp_path_factory: pytest.TempPathFactory,

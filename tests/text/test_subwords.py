@@ -1,6 +1,7 @@
 """Subwords are learned from the text, the same each time, and lose nothing but what they cannot spell."""
 
 import builtins
+import io
 import re
 import subprocess
 import sys
@@ -89,3 +90,10 @@ def test_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", failing_import)
     with pytest.raises(ImportError, match=re.escape('pip install "fastlm[tokenizers]"')):
         learn_subwords(["a b"])
+
+
+def test_what_comes_through_a_pipe_is_read_twice(monkeypatch: pytest.MonkeyPatch, korean_lines: list[str]) -> None:
+    text = "".join(f"{line}\n" for line in korean_lines).encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    piped = build_vocabulary("-", vocab_size=300, tokenizer="subword")
+    assert piped == build_vocabulary(korean_lines, vocab_size=300, tokenizer="subword")

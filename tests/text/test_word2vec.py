@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fastlm
@@ -78,7 +78,6 @@ WORDS_OF_ANY_LETTERS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(WORDS_OF_ANY_LETTERS, st.integers(2, 4), st.integers(0, 1000), st.booleans(), st.booleans())
 def test_the_reader_gives_back_what_was_written(tmp_path_factory, words, size, seed, binary, compressed):
     table = np.random.default_rng(seed).integers(0, 1 << 32, (len(words), size), np.uint32).view(np.float32)
@@ -91,7 +90,6 @@ def test_the_reader_gives_back_what_was_written(tmp_path_factory, words, size, s
     assert found.vectors.tobytes() == table.tobytes()
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda data: b"2 2\n" + data))
 def test_any_bytes_are_vectors_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "vectors"

@@ -115,7 +115,7 @@ def test_a_damaged_one_is_told_and_passed_over(tmp_path: Path, caplog: pytest.Lo
     assert names(tmp_path) == {"checkpoint-000003.safetensors", "checkpoint-000004.safetensors"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_damage_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("checkpoints")

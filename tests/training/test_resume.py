@@ -118,7 +118,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Any, Any
         yield results
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_a_run_that_is_killed_at_any_steps_comes_to_the_same(
     tmp_path_factory: pytest.TempPathFactory, finished: dict[Any, Any], data: st.DataObject

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastlm.text.scan.arpa import format_ngrams, parse_ngrams
@@ -73,7 +73,6 @@ def test_text_that_is_no_lines(text: bytes, begin: int) -> None:
         parse(text, 1, begin=begin)
 
 
-@settings(deadline=None)
 @given(number=st.floats(width=32, allow_nan=False, allow_infinity=False))
 @example(float(np.float32(1e-45)))
 @example(-3.4028234663852886e38)
@@ -85,7 +84,6 @@ def test_every_float_comes_back(number: float) -> None:
     assert parse(text, 2) == ([(-abs(number), 2, 3, number)], len(text))
 
 
-@settings(deadline=None)
 @given(digits=st.from_regex(r"\A-(0|[1-9][0-9]{0,24})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?\Z"))
 def test_numbers_are_read_as_python_reads_them(digits: str) -> None:
     read, _ = parse(f"{digits} the\n", 1)
@@ -96,7 +94,6 @@ def test_numbers_are_read_as_python_reads_them(digits: str) -> None:
         assert read[0][0] == pytest.approx(number, rel=1.2e-7, abs=1e-45)
 
 
-@settings(deadline=None)
 @given(text=st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     rows, at = parse(text + b"\n", 1)
