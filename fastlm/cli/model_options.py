@@ -13,7 +13,7 @@ MODEL_OPTIONS = (
     *("context_size", "embedding_dim", "hidden_size", "cell", "num_layers", "activation", "num_averages", "direct"),
     *("residual", "context"),
     *("dropout", "embedding_dropout", "hidden_dropout", "output_dropout", "word_dropout", "recurrent_dropout"),
-    *("activation_penalty", "temporal_penalty", "seed"),
+    *("recurrent_rate_factor", "activation_penalty", "temporal_penalty", "seed"),
 )
 
 
@@ -66,6 +66,12 @@ def add_rnnlm_options(parser: argparse.ArgumentParser) -> None:
     _add_word_dropout(rates)
     rates.add_argument(
         "--recurrent-dropout", metavar="P", type=share, help="share of recurrent weights that are left out (0)"
+    )
+    rates.add_argument(
+        "--recurrent-rate-factor",
+        metavar="X",
+        type=non_negative_float,
+        help="factor of the learning rate for recurrent weights (1)",
     )
     rates.add_argument(
         "--activation-penalty", metavar="X", type=non_negative_float, help="weight of the mean square of the output (0)"

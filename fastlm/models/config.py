@@ -12,7 +12,7 @@ DTYPES = ("float32", "float64")
 FLAGS = ("direct", "residual", "tied")
 RATES = ("dropout", "word_dropout", "recurrent_dropout")
 RATES_OR_COMMON = ("embedding_dropout", "hidden_dropout", "output_dropout")  # None: the common rate, dropout
-PENALTIES = ("activation_penalty", "temporal_penalty")
+NOT_NEGATIVE = ("activation_penalty", "temporal_penalty", "recurrent_rate_factor")
 MAX_SIZE = 1_000_000  # of a layer; NumPy counts the bytes of a product of three in 64 bits
 
 
@@ -40,7 +40,7 @@ def checked(config: dict[str, Any], choices: Mapping[str, tuple[str, ...]]) -> d
             result[name] = real_number(name, value)
             if not 0.0 <= result[name] < 1.0:
                 raise ValueError(f"{name} is {value!r}, expected 0 <= {name} < 1")
-        elif name in PENALTIES:
+        elif name in NOT_NEGATIVE:
             result[name] = real_number(name, value)
             if result[name] < 0.0:
                 raise ValueError(f"{name} is {value!r}, expected a number of at least 0")

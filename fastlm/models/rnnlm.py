@@ -88,6 +88,9 @@ class RNNLM(NeuralModel):
         Rate at which words lose their whole embedding for a chunk (Gal & Ghahramani 2016).
     recurrent_dropout : float in [0, 1)
         Rate at which elements of W_h are zero for a chunk: DropConnect (Merity et al. 2018).
+    recurrent_rate_factor : float
+        The learning rate of W_h is this times that of the rest. A step of Adam moves a sum over H units by up to H times
+        the rate (Yang et al. 2021), and W_h acts again at each word: wide Elman layers want less.
     activation_penalty, temporal_penalty : float
         Weights of the mean squares of the uppermost layer's output, after dropout, and of its change from step to step,
         before: they are added to the mean loss that is learned from (Merity et al. 2017: 2 and 1).
@@ -121,7 +124,7 @@ class RNNLM(NeuralModel):
         **NeuralModel.added_later,
         **{"cell": "elman", "num_layers": 1, "residual": False, "word_dropout": 0.0},
         **{"embedding_dropout": None, "hidden_dropout": None, "output_dropout": None, "recurrent_dropout": 0.0},
-        **{"activation_penalty": 0.0, "temporal_penalty": 0.0},
+        **{"activation_penalty": 0.0, "temporal_penalty": 0.0, "recurrent_rate_factor": 1.0},
     }
 
     def __init__(
@@ -139,6 +142,7 @@ class RNNLM(NeuralModel):
         output_dropout: float | None = None,
         word_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        recurrent_rate_factor: float = 1.0,
         activation_penalty: float = 0.0,
         temporal_penalty: float = 0.0,
         context: str = "continuous",
@@ -159,6 +163,7 @@ class RNNLM(NeuralModel):
             "output_dropout": output_dropout,
             "word_dropout": word_dropout,
             "recurrent_dropout": recurrent_dropout,
+            "recurrent_rate_factor": recurrent_rate_factor,
             "activation_penalty": activation_penalty,
             "temporal_penalty": temporal_penalty,
             "context": context,
@@ -183,6 +188,7 @@ class RNNLM(NeuralModel):
             residual=config["residual"],
             dropout=self._rate("hidden_dropout"),
             recurrent_dropout=config["recurrent_dropout"],
+            rate_factor=config["recurrent_rate_factor"],
         )
         self.output_dropout = Dropout("hidden_dropout", self._rate("output_dropout"))  # a name that keeps old masks
         self.output = make_output(config, config["hidden_size"], self.vocabulary, source, self.embedding.weight)

@@ -61,13 +61,14 @@ def gradient_norm(parameters: Sequence[Parameter], workers: Workers) -> float:
 class _Piece:
     """Some rows of a parameter in one step: its whole value and state, and gradient and ids of the rows.
 
-    `decay` is what the rows shrink by, relatively.
+    `learning_rate` is the parameter's own, and `decay` what the rows shrink by, relatively.
     """
 
     value: FloatArray
     state: list[FloatArray]
     gradient: FloatArray
     ids: IntArray
+    learning_rate: float
     decay: float
 
     def shrink(self) -> None:
@@ -114,15 +115,16 @@ class Optimizer(ABC):
         for parameter in self.parameters:
             gradient = parameter.gradient_rows()
             state = [self.state[slot][parameter.name] for slot in self.slots]
-            decay = self.weight_decay * learning_rate if parameter.value.ndim > 1 else 0.0
+            rate = learning_rate * parameter.rate_factor
+            decay = self.weight_decay * rate if parameter.value.ndim > 1 else 0.0
             pieces += [
-                _Piece(parameter.matrix, state, gradient.values[start:stop], gradient.ids[start:stop], decay)
+                _Piece(parameter.matrix, state, gradient.values[start:stop], gradient.ids[start:stop], rate, decay)
                 for start, stop in _row_blocks(gradient.values)
             ]
 
         def updates(start: int, stop: int, worker: int) -> None:
             for piece in pieces[start:stop]:
-                self._update(piece, scale, learning_rate)
+                self._update(piece, scale)
 
         workers.run(updates, even_blocks(len(pieces), 4))
 
@@ -135,7 +137,7 @@ class Optimizer(ABC):
         yield
 
     @abstractmethod
-    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None: ...
+    def _update(self, piece: _Piece, scale: float) -> None: ...
 
 
 class SGD(Optimizer):
@@ -160,13 +162,13 @@ class SGD(Optimizer):
             self.slots = ("velocity",)
         super().__init__(parameters, weight_decay=weight_decay)
 
-    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None:
+    def _update(self, piece: _Piece, scale: float) -> None:
         piece.shrink()
         value, values, ids = piece.value, piece.gradient, piece.ids
         if piece.state:
-            kernels.momentum_update(value, piece.state[0], values, ids, scale, learning_rate, self.momentum)
+            kernels.momentum_update(value, piece.state[0], values, ids, scale, piece.learning_rate, self.momentum)
         else:
-            kernels.sgd_update(value, values, ids, scale, learning_rate)
+            kernels.sgd_update(value, values, ids, scale, piece.learning_rate)
 
 
 class AveragedSGD(Optimizer):
@@ -223,14 +225,14 @@ class AveragedSGD(Optimizer):
             for parameter, value in zip(self.parameters, last, strict=True):
                 np.copyto(parameter.value, value)
 
-    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None:
+    def _update(self, piece: _Piece, scale: float) -> None:
         value, sums, values, ids = piece.value, piece.state[0], piece.gradient, piece.ids
         weight = self.num_averaged - 1  # step() has counted this one already
         if weight > 0:
-            kernels.averaged_update(value, sums, values, ids, scale, learning_rate, piece.decay, weight)
+            kernels.averaged_update(value, sums, values, ids, scale, piece.learning_rate, piece.decay, weight)
         else:
             piece.shrink()
-            kernels.sgd_update(value, values, ids, scale, learning_rate)
+            kernels.sgd_update(value, values, ids, scale, piece.learning_rate)
 
 
 class Adagrad(Optimizer):
@@ -240,10 +242,10 @@ class Adagrad(Optimizer):
     default_learning_rate = 0.05
     epsilon = 1e-8
 
-    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None:
+    def _update(self, piece: _Piece, scale: float) -> None:
         piece.shrink()
         squares, values, ids = piece.state[0], piece.gradient, piece.ids
-        kernels.adagrad_update(piece.value, squares, values, ids, scale, learning_rate, self.epsilon)
+        kernels.adagrad_update(piece.value, squares, values, ids, scale, piece.learning_rate, self.epsilon)
 
 
 class Adam(Optimizer):
@@ -253,11 +255,11 @@ class Adam(Optimizer):
     default_learning_rate = 0.002
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
 
-    def _update(self, piece: _Piece, scale: float, learning_rate: float) -> None:
+    def _update(self, piece: _Piece, scale: float) -> None:
         piece.shrink()
         mean, square = piece.state
         kernels.adam_update(
-            piece.value, mean, square, piece.gradient, piece.ids, scale, learning_rate, self.beta1, self.beta2,
+            piece.value, mean, square, piece.gradient, piece.ids, scale, piece.learning_rate, self.beta1, self.beta2,
             self.epsilon, self.num_steps,
         )  # fmt: skip
 

@@ -47,6 +47,8 @@ class Parameter:
         Whether the layer gives a row-sparse gradient; a vector then has a row for each element.
     gradient_squares : array or None
         Sums of the squares of all parts of the gradient, where the last layer that added to it has made them.
+    rate_factor : float
+        Its learning rate is this times that of all.
     """
 
     def __init__(self, name: str, value: FloatArray) -> None:
@@ -55,6 +57,7 @@ class Parameter:
         self.gradient: FloatArray | Rows | None = None
         self.sparse = False
         self.gradient_squares: NDArray[np.float64] | None = None
+        self.rate_factor = 1.0
         self._buffer: FloatArray | None = None
         self._row_ids: IntArray | None = None
 

@@ -235,6 +235,8 @@ class RecurrentStack(Layer):
         Rate between the layers; a mask holds for all steps.
     recurrent_dropout : float
         As for `Recurrent`.
+    rate_factor : float
+        Of the learning rate of each w_hh.
     """
 
     def __init__(
@@ -249,11 +251,14 @@ class RecurrentStack(Layer):
         residual: bool = False,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        rate_factor: float = 1.0,
     ) -> None:
         self.cells: list[Recurrent] = []
         for number in range(1, num_layers + 1):
             cell_name, size = (name, inputs) if number == 1 else (f"{name}_{number}", hidden_size)
-            self.cells.append(CELLS[cell](cell_name, size, hidden_size, source, recurrent_dropout=recurrent_dropout))
+            layer = CELLS[cell](cell_name, size, hidden_size, source, recurrent_dropout=recurrent_dropout)
+            layer.w_hh.rate_factor = rate_factor
+            self.cells.append(layer)
         self.dropouts = [Dropout(f"{layer.name}.dropout", dropout) for layer in self.cells[1:]]
         self.residual = [residual and layer.w_xh.value.shape[1] == hidden_size for layer in self.cells]
         self.memory_shape = (num_layers, len(self.cells[0].memory_names), hidden_size)

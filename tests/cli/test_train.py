@@ -208,12 +208,13 @@ def test_options_reach_a_recurrent_model(run, text, output):
     rates = {"embedding": 0.1, "hidden": 0.2, "output": 0.3, "word": 0.05}
     for place, rate in rates.items():
         options += [f"--{place}-dropout", str(rate)]
-    options += ["--activation-penalty", "2", "--temporal-penalty", "1"]
+    options += ["--activation-penalty", "2", "--temporal-penalty", "1", "--recurrent-rate-factor", "0.2"]
     assert run("rnnlm", text, "-o", output, *options)[0] == 0
     config = fastlm.load(output).config
     assert (config["cell"], config["num_layers"], config["tied"], config["residual"]) == ("lstm", 2, True, True)
     assert {name: config[f"{name}_dropout"] for name in rates} == rates
     assert (config["recurrent_dropout"], config["activation_penalty"], config["temporal_penalty"]) == (0.4, 2, 1)
+    assert config["recurrent_rate_factor"] == 0.2
 
 
 def test_options_reach_the_trainer(run, text, output, tmp_path):

@@ -344,7 +344,11 @@ def test_wrong_options_are_named(make: Make, option: str, value: object) -> None
     [
         *[("embedding_dropout", value) for value in (1.0, -0.1, "x")],
         *[(name, value) for name in ("word_dropout", "recurrent_dropout") for value in (1.0, -0.1, None)],
-        *[(name, value) for name in ("activation_penalty", "temporal_penalty") for value in (-1.0, None)],
+        *[
+            (name, value)
+            for name in ("activation_penalty", "temporal_penalty", "recurrent_rate_factor")
+            for value in (-1.0, None)
+        ],
         *[("cell", "rnn"), ("cell", None), ("num_layers", 0), ("num_layers", 1.5), ("residual", 1), ("tied", None)],
     ],
 )

@@ -424,3 +424,12 @@ def test_the_state_is_carried_on_without_dropout(workspace: Workspace, cell: str
     events = second.targets >= 0
     expected = np.take_along_axis(log_probs, np.maximum(second.targets, 0)[..., np.newaxis], axis=2)[..., 0]
     assert loss == pytest.approx(-expected[events].sum(), rel=1e-11)
+
+
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_recurrent_weights_learn_at_a_rate_of_their_own(cell: str) -> None:
+    model = make_rnnlm(cell=cell, num_layers=2, recurrent_rate_factor=0.25)
+    factors = {parameter.name: parameter.rate_factor for parameter in model.parameter_list}
+    slow = {name for name in factors if name.endswith("w_hh")}
+    assert len(slow) == 2
+    assert factors == {name: 0.25 if name in slow else 1.0 for name in factors}
