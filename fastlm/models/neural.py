@@ -282,11 +282,11 @@ class NeuralModel(LanguageModel):
             ]
             positions, features = map(np.concatenate, zip(*pieces, strict=True))
             return features[np.argsort(positions)], state
-        parts = [np.empty((0, 0), self.dtype)]
+        parts = [self.feature_vector(state)[np.newaxis][:0]]  # for no ids, too
         for start in range(0, len(ids), EVALUATION_ROWS):
             features, state = self.read(state, ids[start : start + EVALUATION_ROWS], workspace)
             parts.append(features.copy())
-        return np.concatenate(parts[1:] or parts), state
+        return np.concatenate(parts), state
 
     def log_prob_blocks(
         self, corpus: Corpus, *, num_streams: int = 1, workers: Workers | None = None

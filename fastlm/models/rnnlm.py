@@ -89,8 +89,8 @@ class RNNLM(NeuralModel):
     recurrent_dropout : float in [0, 1)
         Rate at which elements of W_h are zero for a chunk: DropConnect (Merity et al. 2018).
     recurrent_rate_factor : float
-        The learning rate of W_h is this times that of the rest. A step of Adam moves a sum over H units by up to H times
-        the rate (Yang et al. 2021), and W_h acts again at each word: wide Elman layers want less.
+        The learning rate of W_h is this times that of the rest. A step of Adam moves a sum over H units by up to H
+        times the rate (Yang et al. 2021), and W_h acts again at each word: wide Elman layers want less.
     activation_penalty, temporal_penalty : float
         Weights of the mean squares of the uppermost layer's output, after dropout, and of its change from step to step,
         before: they are added to the mean loss that is learned from (Merity et al. 2017: 2 and 1).

@@ -14,7 +14,7 @@ from fastlm.training.history import Epoch, finite
 if TYPE_CHECKING:
     from fastlm.training.trainer import Trainer
 
-__all__ = ["RUN_OPTIONS", "check_same_run", "run_identity", "training_info"]
+__all__ = ["RUN_OPTIONS", "check_same_run", "run_identity", "training_info", "with_added_settings"]
 
 ALWAYS = (
     *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
@@ -47,12 +47,21 @@ def run_identity(trainer: "Trainer", train: Corpus, valid: Corpus | None, epochs
     values = {"architecture": model.architecture, **sizes, **options, "epochs": epochs}
     if trainer.recipe is not None:
         values["recipe"] = trainer.recipe.described(model, epochs)
-    return {name: "not given" if value is None else str(value) for name, value in values.items()} | {
+    return _in_words(values) | {
         "vocabulary": f"{len(model.vocabulary):,} words, {model.vocabulary.fingerprint()[:12]}",
         "training text": _fingerprint(train),
         "validation text": "not given" if valid is None else _fingerprint(valid),
         "initial parameters": _parameters_fingerprint(model),
     }
+
+
+def with_added_settings(before: Mapping[str, str], model: NeuralModel) -> dict[str, str]:
+    """Return the run of a checkpoint with the settings that there were not yet, as they were in effect then."""
+    return _in_words(model.added_later) | dict(before)
+
+
+def _in_words(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "not given" if value is None else str(value) for name, value in values.items()}
 
 
 def check_same_run(folder: Source, before: Mapping[str, str], now: Mapping[str, str]) -> None:

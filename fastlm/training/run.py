@@ -18,7 +18,7 @@ from fastlm.text.corpus import Corpus
 from fastlm.training.best import Best
 from fastlm.training.checkpoints import Checkpoint, Checkpoints
 from fastlm.training.history import Epoch, Log, Step
-from fastlm.training.identity import check_same_run, run_identity, training_info
+from fastlm.training.identity import check_same_run, run_identity, training_info, with_added_settings
 from fastlm.training.learner import Learner
 from fastlm.training.limits import TimeLimit
 from fastlm.training.signals import Signals, Stopped
@@ -129,7 +129,7 @@ class Run:
                 return "stopped early"
             if self.place.epoch > self.epochs:
                 return "finished"
-            if self.history.epochs and self.limit.is_up:
+            if self.history.epochs and self.limit.is_up and self.place.batch == 0:  # what is begun is validated
                 return "time limit"
             is_cut = self._run_steps()
             self._finish_epoch()
@@ -294,7 +294,7 @@ class Run:
             if trainer.resume:
                 self._say(f"no checkpoint in {folder} yet: the run starts from the beginning")
             return beginning
-        check_same_run(folder, checkpoint.run, self.identity)
+        check_same_run(folder, with_added_settings(checkpoint.run, self.model), self.identity)
         try:
             self._restore(checkpoint)
         except (KeyError, TypeError, ValueError) as error:

@@ -288,6 +288,7 @@ def test_distributions_along_a_text(model: LanguageModel, begin: str, stop: int)
     if stop:
         near(log_probs(slice(0, stop)), expected)
         near(log_probs(slice(stop // 2, stop)), expected[stop // 2 :])
+    assert log_probs(slice(0, 0)).shape == (0, len(VOCABULARY))
 
 
 # Threads

@@ -164,6 +164,22 @@ def test_a_resumed_run_counts_what_it_used_before(tmp_path: Path, slow: list[flo
     assert 60 - used < slow[0] - began - 5000 <= 100 - used + STEP
 
 
+def test_what_was_learned_before_the_time_was_up_is_validated_on_resuming(tmp_path: Path, slow: list[float]) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(event: Step | Epoch) -> None:
+        if isinstance(event, Step) and event.step == 70:
+            raise Killed
+
+    options: dict[str, Any] = {"checkpoint": tmp_path / "checkpoints", "checkpoint_every": 0}
+    with pytest.raises(Killed):
+        train(tmp_path, 500, callback=kill, **options)
+    history, _ = train(tmp_path, 500, resume=True, time_used=500.0, **options)  # to start again has taken the rest
+    assert history.ended == "time limit"
+    assert [(epoch.epoch, epoch.step) for epoch in history.epochs] == [(1, 50), (2, 70)]
+
+
 def test_what_it_will_take_is_said_after_a_few_steps_and_corrected(
     tmp_path: Path, slow: list[float], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

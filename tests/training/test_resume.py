@@ -23,6 +23,7 @@ from fastlm.nn.outputs import OUTPUTS
 from fastlm.storage import read_tensors
 from fastlm.training.checkpoints import Checkpoints
 from fastlm.training.history import Epoch, History, Step
+from fastlm.training.identity import check_same_run, run_identity, with_added_settings
 
 VOCABULARY = Vocabulary([f"w{i}" for i in range(10)], [20, *range(50, 39, -1)])
 IDS = np.random.default_rng(1).integers(1, 12, 500)
@@ -275,6 +276,15 @@ def test_other_options_are_named(tmp_path: Path, option: str, value: Any, words:
     with pytest.raises(ValueError, match=f"are those of another run: {words}. Give that run's options"):
         job.start(resume=True, **{option: value})
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_settings_that_came_later_were_what_they_are_without_a_word(tmp_path: Path) -> None:
+    model = RNNLM(VOCABULARY, embedding_dim=3, hidden_size=5)
+    now = run_identity(Trainer(model), TRAIN, VALID, EPOCHS)
+    before = {name: value for name, value in now.items() if name not in ("recurrent_rate_factor", "tied")}
+    check_same_run(tmp_path, with_added_settings(before, model), now)
+    with pytest.raises(ValueError, match="run: tied is True, there False"):
+        check_same_run(tmp_path, with_added_settings(before, model), now | {"tied": "True"})
 
 
 def test_another_model_and_other_texts_are_named(tmp_path: Path) -> None:
