@@ -25,8 +25,8 @@ class Table(NamedTuple):
 # The learning rate falls over the 20 minutes. A quicker machine has fewer: --with "--time-limit 10m" at 320 GFLOP/s.
 BUDGET = "--time-limit 20m --epochs 1000 --patience 1000"
 SMALL_ELMAN = (
-    "rnnlm --recipe elman --num-layers 1 --embedding-dim 256 --hidden-size 256 --embedding-dropout 0.1 "
-    "--output-dropout 0.3 --word-dropout 0 --recurrent-dropout 0 --learning-rate 0.003 --epochs 6"
+    "rnnlm --recipe elman --embedding-dim 256 --hidden-size 256 --embedding-dropout 0.1 --output-dropout 0.3 "
+    "--word-dropout 0 --recurrent-dropout 0 --learning-rate 0.005 --epochs 3"
 )
 ELMAN_129 = Run("elman-129", SMALL_ELMAN, 129, 15)  # the level of the published RNNLM, as soon as can be
 ELMAN = f"rnnlm --recipe elman {BUDGET}"
@@ -53,8 +53,9 @@ TABLES = {
         (
             Run("elman-20m", ELMAN),
             Run("elman-20m-not-tied", f"{ELMAN} --no-tied"),
-            Run("elman-20m-one-layer", f"{ELMAN} --num-layers 1"),
-            Run("elman-20m-not-residual", f"{ELMAN} --no-residual"),
+            Run("elman-20m-one-rate", f"{ELMAN} --recurrent-rate-factor 1"),
+            Run("elman-20m-two-layers", f"{ELMAN} --num-layers 2"),
+            Run("elman-20m-two-layers-residual", f"{ELMAN} --num-layers 2 --residual"),
             Run("elman-20m-gru", f"{ELMAN} --cell gru"),
             Run("elman-20m-no-dropout", f"{ELMAN} --dropout 0 --word-dropout 0 --recurrent-dropout 0"),
             Run("elman-20m-constant-rate", f"{ELMAN} --schedule constant"),
