@@ -35,8 +35,10 @@ _HOMES = {
     "TrainingError": "fastlm.errors",
     "Vocabulary": "fastlm.text.vocabulary",
     "gradient_sizes": "fastlm.models",
+    "line_perplexities": "fastlm.inference.tokens",
     "load": "fastlm.models",
     "recipe": "fastlm.training.recipes",
+    "score_lines": "fastlm.inference.tokens",
 }
 
 __all__ = [
@@ -57,8 +59,10 @@ __all__ = [
     "TrainingError",
     "Vocabulary",
     "gradient_sizes",
+    "line_perplexities",
     "load",
     "recipe",
+    "score_lines",
 ]
 
 

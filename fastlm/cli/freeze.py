@@ -1,11 +1,11 @@
 """The verb `freeze`: a window model to one that answers queries at the speed of an n-gram model."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.corpora import read_text
+from fastlm.cli.files import check_model_file
 from fastlm.cli.options import add_errors, whole_number
 from fastlm.cli.output import print_json, print_table, teller
 
@@ -100,7 +100,4 @@ def _cell(value: float | str | None) -> str:
 
 def _check_call(options: argparse.Namespace) -> None:
     """Refuse options that do not go together, as a wrong call."""
-    if options.output == "-":
-        options.wrong_call("standard output (-) takes no model; give the name of a file")
-    if any(os.path.realpath(options.output) == os.path.realpath(path) for path in (options.model, options.valid or "")):
-        options.wrong_call(f"{options.output} would be overwritten, but it is to be read; give another name")
+    check_model_file(options, options.model, options.valid)

@@ -2,11 +2,14 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastlm.cli.options import given
 
-__all__ = ["NAMES", "add_recipe", "take_recipe"]
+if TYPE_CHECKING:
+    from fastlm.text.vocabulary import Vocabulary
+
+__all__ = ["NAMES", "add_recipe", "check_words", "take_recipe"]
 
 NAMES = {
     "nnlm": ("nnlm-classic", "nnlm"),
@@ -36,6 +39,21 @@ def take_recipe(options: argparse.Namespace) -> None:
     for name, value in options.recipe.settings.items():
         if not (name in TEXT_SETTINGS and words_are_given):
             setattr(options, OPTION_NAMES.get(name, name), value)
+
+
+def check_words(options: argparse.Namespace, vocabulary: "Vocabulary") -> None:
+    """Refuse words from elsewhere where a recipe is one for subwords, and these are none."""
+    from fastlm.text.subwords import SUBWORD
+    from fastlm.text.tokenizer import HuggingFaceTokenizer
+
+    if "recipe" not in options or options.recipe.settings.get("tokenizer") != SUBWORD:
+        return
+    if not isinstance(vocabulary.tokenizer, HuggingFaceTokenizer):
+        options.wrong_call(
+            f"argument --recipe: {options.recipe.name!r} is for subwords, but the words that are given are those of "
+            f"the tokenizer {vocabulary.tokenizer.spec['kind']!r}; give the text itself, or a model of subwords by "
+            "--vocab, or take another recipe"
+        )
 
 
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:

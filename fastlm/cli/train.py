@@ -11,7 +11,7 @@ from fastlm.cli.model_options import MODEL_OPTIONS
 from fastlm.cli.options import check_text_options, given, given_text_options
 from fastlm.cli.output import print_json, teller
 from fastlm.cli.output_layer import check_output_layer, chosen_output_layer, with_counts
-from fastlm.cli.recipes import take_recipe
+from fastlm.cli.recipes import check_words, take_recipe
 from fastlm.cli.termination import Terminated, termination
 from fastlm.cli.train_ngram import add_kind as add_ngram
 from fastlm.cli.train_options import add_kinds
@@ -57,6 +57,7 @@ def train(options: argparse.Namespace) -> None:
     with termination():
         initial = None if options.init is None else _load_initial(options)
         text, valid = read_texts(options, say, None if initial is None else initial.vocabulary)
+        check_words(options, text.vocabulary)
         model = initial or _make_model(options, text, say, is_sized=is_sized)
         arrays = model.parameters.values()
         say(

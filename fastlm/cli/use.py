@@ -74,7 +74,10 @@ def _add_score(verbs: Verbs) -> None:
         "--table", metavar="OUT", help="write a table of all tokens: OUT.parquet, or with tabs, - for standard output"
     )
     parser.add_argument(
-        "--no-distribution", dest="distribution", action="store_false", help="no entropy and rank in it: quicker"
+        "--no-distribution",
+        dest="distribution",
+        action="store_false",
+        help="no entropy and rank in it: quicker, and a frozen model's scores as they are, unless --normalise",
     )
     parser.add_argument("--threads", metavar="N", type=whole_number(1), help="worker threads (all cores)")
 
@@ -107,7 +110,10 @@ def _add_generate(verbs: Verbs) -> None:
         "--stop", metavar="WORD", type=text, action="append", default=[], help="end at this word, too; may be repeated"
     )
     parser.add_argument(
-        "--beam", metavar="N", type=whole_number(1), help="search for the likeliest, N hypotheses at a time"
+        "--beam",
+        metavar="N",
+        type=whole_number(1),
+        help="search for the likeliest, N hypotheses (at least those of -n) at a time; longer texts are not favoured",
     )
     parser.add_argument("--scores", action="store_true", help="put the log-probability (nats) before each text")
 

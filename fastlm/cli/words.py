@@ -79,6 +79,8 @@ def analogy(options: argparse.Namespace) -> None:
 
 def vectors(options: argparse.Namespace) -> None:
     """Write the word vectors of a model."""
+    if options.output == "-":
+        options.wrong_call("standard output (-) takes no vectors; give the name of a file")
     check_output(options, options.output, [options.model])
     import fastlm
 

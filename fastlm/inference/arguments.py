@@ -8,7 +8,7 @@ from typing import SupportsIndex
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["check_vocabulary", "one_line", "real_number", "whole_number"]
+__all__ = ["check_vocabulary", "known_id", "one_line", "real_number", "token_id", "whole_number"]
 
 
 def whole_number(name: str, value: SupportsIndex, *, minimum: int, maximum: int | None = None) -> int:
@@ -55,3 +55,28 @@ def check_vocabulary(corpus: Corpus, vocabulary: Vocabulary, *, name: str = "cor
             f"the {name} was made with another vocabulary ({len(corpus.vocabulary):,} words) than the model's "
             f"({len(vocabulary):,} words); make it with Corpus.encode(text, model.vocabulary)"
         )
+
+
+def known_id(vocabulary: Vocabulary, word: str) -> int | None:
+    """Return the id of a word as it is written, or as the tokenizer writes it; None if it is not one known token."""
+    if word in vocabulary:
+        return vocabulary[word]
+    tokens = vocabulary.tokenizer.tokenize(word)
+    return vocabulary[tokens[0]] if len(tokens) == 1 and tokens[0] in vocabulary else None
+
+
+def token_id(vocabulary: Vocabulary, word: str) -> int:
+    """Return the id of a word for a decoder, or raise a ValueError if the tokenizer splits it.
+
+    As it would be `<unk>` unsaid: a model of subwords has to be told the pieces.
+    """
+    id = vocabulary[word]
+    if id != vocabulary.unknown_id or word == vocabulary.UNKNOWN:
+        return id
+    tokens = vocabulary.tokenizer.tokenize(word)
+    if len(tokens) > 1:
+        raise ValueError(
+            f"the word {word!r} is not one token for this model's tokenizer but {len(tokens)}, {tokens!r:.80}; give "
+            "them one after the other"
+        )
+    return vocabulary[tokens[0]] if tokens else id

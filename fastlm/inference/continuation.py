@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.errors import FastLMError
-from fastlm.inference.arguments import one_line
+from fastlm.inference.arguments import known_id, one_line
 from fastlm.inference.interface import Model, State
 
 __all__ = ["Generated", "candidates", "closing_ids", "dead_end", "most_likely", "read_context", "read_prompt"]
@@ -45,10 +45,13 @@ def closing_ids(model: Model, stop: Sequence[str]) -> set[int]:
     """Return the ids at which a text ends: `</s>` and stop words."""
     if isinstance(stop, str):
         raise ValueError(f"stop is the str {stop!r}, expected a list of words")
+    ids = {model.vocabulary.end_id}
     for word in stop:
-        if word not in model.vocabulary:
-            raise ValueError(f"the stop word {word!r} is not in the model's vocabulary, so that it never comes")
-    return {model.vocabulary.end_id, *(model.vocabulary[word] for word in stop)}
+        id = known_id(model.vocabulary, word)
+        if id is None:
+            raise ValueError(f"the stop word {word!r} is not in the model's vocabulary, as one token: it never comes")
+        ids.add(id)
+    return ids
 
 
 def read_context(model: Model, text: str) -> State:

@@ -57,7 +57,7 @@ def score_nbest(model: Model, hypotheses: Sequence[str]) -> NDArray[np.float64]:
     """
     if isinstance(hypotheses, str):
         raise ValueError(f"the hypotheses are the string {hypotheses!r:.80}, expected a list of them")
-    return score_sentences(model, _encoded(model.vocabulary, hypotheses))
+    return score_sentences(model, _encoded(model.vocabulary, list(hypotheses)))
 
 
 def score_sentences(model: Model, sentences: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlm.inference.arguments import one_line, whole_number
+from fastlm.inference.arguments import known_id, one_line, whole_number
 from fastlm.inference.interface import Model
 from fastlm.text.vocabulary import Vocabulary
 
@@ -130,7 +130,7 @@ def _nearest(
 
 def find_word(vocabulary: Vocabulary, word: str) -> int:
     """Return the id of a word as it is written, or as the tokenizer writes it; if there is none, a ValueError."""
-    id = _id(vocabulary, word)
+    id = known_id(vocabulary, word)
     if id is None:
         raise ValueError(f"{word!r} is not in the model's vocabulary{_suggestion(vocabulary, word)}")
     if id in (vocabulary.unknown_id, vocabulary.end_id, vocabulary.start_id):
@@ -140,14 +140,7 @@ def find_word(vocabulary: Vocabulary, word: str) -> int:
 
 def is_word(vocabulary: Vocabulary, word: str) -> bool:
     """Tell whether `find_word` finds a word."""
-    return _id(vocabulary, word) not in (None, vocabulary.unknown_id, vocabulary.end_id, vocabulary.start_id)
-
-
-def _id(vocabulary: Vocabulary, word: str) -> int | None:
-    if word in vocabulary:
-        return vocabulary[word]
-    tokens = vocabulary.tokenizer.tokenize(word)
-    return vocabulary[tokens[0]] if len(tokens) == 1 and tokens[0] in vocabulary else None
+    return known_id(vocabulary, word) not in (None, vocabulary.unknown_id, vocabulary.end_id, vocabulary.start_id)
 
 
 def _suggestion(vocabulary: Vocabulary, word: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference import beam, evaluation, generation, measures, rescoring, similarity, tokens, word_map
-from fastlm.inference.arguments import check_vocabulary
+from fastlm.inference.arguments import check_vocabulary, token_id
 from fastlm.inference.interface import State, Word, Words
 from fastlm.inference.map_picture import draw_map
 from fastlm.modelfile import ModelContents
@@ -369,7 +369,7 @@ class LanguageModel(ABC):
     def _word_id(self, word: Word) -> int:
         if not isinstance(word, str):
             return self._check_id(word)
-        id = self.vocabulary[word]
+        id = token_id(self.vocabulary, word)
         if id == self.vocabulary.start_id:
             raise ValueError(f"the word is {word!r}, which no word comes before; begin a sentence with start()")
         return id

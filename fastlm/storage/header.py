@@ -166,9 +166,17 @@ def is_header(first_bytes: bytes) -> bool:
     return first_bytes.startswith(CHECKED_START, 8)
 
 
+def _is_text(first_bytes: bytes) -> bool:
+    """Tell whether a file begins as text does: the length of a header is not UTF-8 without zeros."""
+    start = first_bytes.decode(errors="replace")
+    return bool(start) and "\0" not in start and "\ufffd" not in start[:-1]  # the last character may be cut off
+
+
 def parse_header(data: Any) -> Header:
     """Read the head of a whole file; ValueError or RecursionError if it is not right or does not fit the data."""
     size = 8 + int.from_bytes(data[:8], "little")
+    if _is_text(bytes(data[:8])):
+        raise ValueError("it is a text, or an ARPA file, of which fastlm convert makes a model")
     if size > min(8 + MAX_TEXT_SIZE, len(data)):
         raise ValueError(
             f"its first eight bytes announce a header of {size - 8:,} bytes, but the whole file has {len(data):,}; "

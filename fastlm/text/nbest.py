@@ -59,6 +59,8 @@ class MosesHypothesis:
 
     def rescored(self, log_prob: float, feature: str, weight: float | None = None) -> Self:
         """Return it with one more feature, and with `weight` times that in its total if a weight is given."""
+        if f"{feature}=" in self.features.split():
+            raise ValueError(f"sentence {self.utterance} has a feature {feature!r} already; name another, by --feature")
         features = f"{self.features} {feature}= {log_prob:.6f}".lstrip()
         if weight is None:
             return replace(self, features=features)

@@ -57,7 +57,7 @@ def learn_subwords(source: TextSource, size: int = NUM_SUBWORDS, *, errors: str 
     'new slower'
     """
     try:
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     except ImportError as error:
         raise ImportError(
             "subwords are learned by the package 'tokenizers', which is not there; install it: "
@@ -65,12 +65,14 @@ def learn_subwords(source: TextSource, size: int = NUM_SUBWORDS, *, errors: str 
         ) from error
     source = _readable_twice(source, errors)
     characters = Counter(character for line in _normalised_lines(source, errors) for character in line)
-    del characters[" "]
+    del characters[" "]  # which Metaspace puts "▁" for
     if not characters:
         raise DataError(f"{TextReader(source).name}: no text to learn subwords from; give one that is not empty")
     # Chosen here, by count and code: the package takes whichever of equally frequent ones its hash table has first.
     frequent = sorted(characters, key=lambda character: (-characters[character], character))[: max(1, size // 2 - 1)]
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    # Blanks of any kind and number are one, and none at the ends, as in sentencepiece.
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(BLANK)
     tokenizer.decoder = decoders.Metaspace(BLANK)
     trainer = trainers.BpeTrainer(
@@ -139,4 +141,4 @@ def _readable_twice(source: TextSource, errors: str) -> TextSource:
 def _normalised_lines(source: TextSource, errors: str) -> Iterator[str]:
     for lines in TextReader(source, errors).line_blocks():
         for line in lines:
-            yield unicodedata.normalize("NFC", line)
+            yield " ".join(unicodedata.normalize("NFC", line).split())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastlm.errors import DataError, LineError
+from fastlm.inference.fonts import choose_fonts
 from fastlm.storage import Source, atomic_write
 from fastlm.storage.files import system_failures
 
@@ -149,22 +150,32 @@ def draw_curves(curves: list[Curve], path: Source, *, against: str = "epochs") -
     axes = figure.add_subplot(xlabel=against, ylabel="perplexity", yscale="log")
     for index, curve in enumerate(curves):
         _draw(axes, curve, getattr(curve, against), f"C{index}")
-    axes.plot([], [], color="grey", label="validation")
-    axes.plot([], [], color="grey", label="training", **TRAINING)
+    _add_legend(axes, curves)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         axis_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 1)))
     axes.grid(which="both", alpha=0.3)
-    axes.legend()
     with atomic_write(path) as file:
         figure.savefig(file, format=kind)
+
+
+def _add_legend(axes: Any, curves: list[Curve]) -> None:
+    """Name the runs and the kinds of lines; names of files are no formulas, and may begin with an underscore."""
+    names = [*(_title(curve) for curve in curves), "validation", "training"]
+    markers = [*axes.plot([], [], color="grey"), *axes.plot([], [], color="grey", **TRAINING)]
+    markers = [*(axes.plot([], [], "s", color=f"C{index}")[0] for index in range(len(curves))), *markers]
+    legend = axes.legend(markers, ["name"] * len(names))
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=name, parse_math=False, fontfamily=choose_fonts(names))
+
+
+def _title(curve: Curve) -> str:
+    return curve.name if curve.best is None else f"{curve.name}, at best {curve.valid[curve.best]:.2f}"
 
 
 def _draw(axes: Any, curve: Curve, places: list[float], color: str) -> None:
     """Draw one run; points are marked, for a run of one epoch is nothing else."""
     best = curve.best
-    label = curve.name if best is None else f"{curve.name}, at best {curve.valid[best]:.2f}"
-    axes.plot([], [], "s", color=color, label=label)
     axes.plot(places, curve.train, ".", color=color, markersize=4, **TRAINING)
     axes.plot(places, curve.valid, ".", color=color, markersize=4, linestyle="-")
     if best is not None:

@@ -71,7 +71,7 @@ def test_how_text_is_split_is_a_setting(train) -> None:
 def test_words_that_come_from_elsewhere_stay(train, text: str, tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("the\ncat\n")
-    model = train("rnnlm", "subword", *SMALL, "--vocab", str(words))
+    model = train("rnnlm", "lstm", *SMALL, "--vocab", str(words))
     assert model.vocabulary.words == ("<unk>", "</s>", "the", "cat")
     corpus = tmp_path / "text.fastcorpus"
     assert main(["prepare", text, "-o", str(corpus), "--quiet"]) == 0
@@ -110,6 +110,33 @@ def test_subwords_are_not_of_a_list(text: str, arguments: list[str], capsys: pyt
             main(verb)
         assert stop.value.code == 2
         assert "argument --tokenizer: subwords are learned" in capsys.readouterr().err
+
+
+def test_a_recipe_of_subwords_takes_no_other_words(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = str(tmp_path / "text.fastcorpus")
+    assert main(["prepare", text, "-o", corpus, "--quiet"]) == 0
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "rnnlm", corpus, "-o", str(tmp_path / "model"), "--recipe", "subword", "--quiet"])
+    assert stop.value.code == 2
+    assert "'subword' is for subwords, but the words that are given" in capsys.readouterr().err
+
+
+def test_names_of_logs_are_names(train, tmp_path: Path) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+    log, seen = tmp_path / "_r$x^$.jsonl", []
+    train("rnnlm", "gru", *SMALL, "--log", str(log))
+    save = figure.Figure.savefig
+
+    def savefig(self, *arguments, **options):
+        seen.extend(text.get_text() for text in self.axes[0].get_legend().get_texts())
+        save(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure.Figure, "savefig", savefig)
+        assert main(["plot", str(log), "-o", str(tmp_path / "curves.png")]) == 0
+    assert [text.split(",")[0] for text in seen] == ["_r$x^$", "validation", "training"]
 
 
 def test_info_prints_the_recipe(train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -612,3 +612,11 @@ def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = doctest.testmod(container)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+@pytest.mark.parametrize("text", ["the cat sat on the mat\n", "고양이가 방석 위에\n", "\\data\\\nngram 1=3\n"])
+def test_a_text_is_said_to_be_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "text"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ModelFileError, match="it is a text, or an ARPA file, of which fastlm convert makes a model"):
+        read_tensors(path)

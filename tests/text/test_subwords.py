@@ -31,7 +31,7 @@ def test_lines_come_back(korean_lines: list[str]) -> None:
     for line in korean_lines:
         assert tokenizer.detokenize(tokenizer.tokenize(line)) == line
         assert tokenizer.tokenize(unicodedata.normalize("NFD", line)) == tokenizer.tokenize(line)
-    assert tokenizer.tokenize("영화 漢") == [*tokenizer.tokenize("영화 ")[:-1], "▁", "<unk>"]
+    assert tokenizer.tokenize("영화 漢") == [*tokenizer.tokenize("영화"), "▁", "<unk>"]
 
 
 @pytest.mark.parametrize("size", [40, 90])
@@ -97,3 +97,19 @@ def test_what_comes_through_a_pipe_is_read_twice(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     piped = build_vocabulary("-", vocab_size=300, tokenizer="subword")
     assert piped == build_vocabulary(korean_lines, vocab_size=300, tokenizer="subword")
+
+
+@pytest.mark.parametrize("text", ["영화가 정말 ", " 영화가  정말", "영화가\t정말", "영화가\u00a0정말"])
+def test_blanks_of_any_kind_are_one(korean_lines: list[str], text: str) -> None:
+    tokenizer = learn_subwords(korean_lines, size=1000)
+    assert tokenizer.tokenize(text) == tokenizer.tokenize("영화가 정말")
+
+
+def test_a_decoder_is_told_that_a_word_is_several_tokens(korean_lines: list[str]) -> None:
+    vocabulary = build_vocabulary(korean_lines * 3, vocab_size=200, tokenizer="subword")
+    model = fastlm.NNLM(vocabulary, context_size=2, embedding_dim=3, hidden_size=4)
+    assert "▁영화가" in vocabulary
+    assert model.start().advance("영화가") == model.start().advance("▁영화가")
+    with pytest.raises(ValueError, match="'고양이가영화를' is not one token for this model's tokenizer but"):
+        model.start().advance("고양이가영화를")
+    assert model.sample("영화가", 2, stop=["영화가"], max_tokens=3)
