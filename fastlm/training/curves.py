@@ -164,9 +164,9 @@ def _add_legend(axes: Any, curves: list[Curve]) -> None:
     names = [*(_title(curve) for curve in curves), "validation", "training"]
     markers = [*axes.plot([], [], color="grey"), *axes.plot([], [], color="grey", **TRAINING)]
     markers = [*(axes.plot([], [], "s", color=f"C{index}")[0] for index in range(len(curves))), *markers]
-    legend = axes.legend(markers, ["name"] * len(names))
+    legend, fonts = axes.legend(markers, ["name"] * len(names)), choose_fonts(names)
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set(text=name, parse_math=False, fontfamily=choose_fonts(names))
+        text.set(text=name, parse_math=False, fontfamily=fonts)
 
 
 def _title(curve: Curve) -> str:

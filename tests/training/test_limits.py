@@ -4,6 +4,7 @@ import doctest
 import logging
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,20 @@ def train(tmp_path: Path, limit: float | None, epochs: int = 9, **options: Any) 
     return trainer.fit(TRAIN, VALID, epochs=epochs), events
 
 
+class Killed(BaseException):
+    """Ends a run as nothing in it expects."""
+
+
+def killer(last_step: int) -> Callable[[Step | Epoch], None]:
+    """Return a callback that ends a run after a step."""
+
+    def kill(event: Step | Epoch) -> None:
+        if isinstance(event, Step) and event.step == last_step:
+            raise Killed
+
+    return kill
+
+
 @pytest.mark.parametrize("limit", [30.0, 62.0, 100.0, 187.0, 200.0])
 @pytest.mark.parametrize("schedule", ["cosine", "halving", "constant"])
 def test_a_run_ends_in_time_with_the_best_model(tmp_path: Path, slow: list[float], limit: float, schedule: str) -> None:
@@ -144,17 +159,10 @@ def test_all_of_the_validation_at_the_end_is_in_the_time(tmp_path: Path, slow: l
 
 
 def test_a_resumed_run_counts_what_it_used_before(tmp_path: Path, slow: list[float]) -> None:
-    class Killed(BaseException):
-        pass
-
-    def kill(event: Step | Epoch) -> None:
-        if isinstance(event, Step) and event.step == 30:
-            raise Killed
-
     options: dict[str, Any] = {"checkpoint": tmp_path / "checkpoints", "checkpoint_every": 0}
     began = slow[0]
     with pytest.raises(Killed):
-        train(tmp_path, 100, callback=kill, **options)
+        train(tmp_path, 100, callback=killer(30), **options)
     used = slow[0] - began
     began = slow[0]
     slow[0] += 5000  # the night, in which nothing ran
@@ -165,16 +173,9 @@ def test_a_resumed_run_counts_what_it_used_before(tmp_path: Path, slow: list[flo
 
 
 def test_what_was_learned_before_the_time_was_up_is_validated_on_resuming(tmp_path: Path, slow: list[float]) -> None:
-    class Killed(BaseException):
-        pass
-
-    def kill(event: Step | Epoch) -> None:
-        if isinstance(event, Step) and event.step == 70:
-            raise Killed
-
     options: dict[str, Any] = {"checkpoint": tmp_path / "checkpoints", "checkpoint_every": 0}
     with pytest.raises(Killed):
-        train(tmp_path, 500, callback=kill, **options)
+        train(tmp_path, 500, callback=killer(70), **options)
     history, _ = train(tmp_path, 500, resume=True, time_used=500.0, **options)  # to start again has taken the rest
     assert history.ended == "time limit"
     assert [(epoch.epoch, epoch.step) for epoch in history.epochs] == [(1, 50), (2, 70)]
