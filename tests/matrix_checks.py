@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
@@ -20,6 +20,7 @@ DEPTHS = (1, 2, *(DEPTH * parts + i for parts in (1, 2, 3) for i in (-1, 0, 1)),
 ROWS = tuple(HEIGHT * times + i for times in (1, 2, 3) for i in (-1, 0, 1, 2))
 
 Products = dict[str, np.ndarray]
+Pack = Callable[[np.ndarray], np.ndarray]  # of a right operand, (D, N)
 
 
 def whole_numbers(dtype: type, *shape: int) -> np.ndarray:
@@ -35,7 +36,7 @@ def operands(N: int, D: int, H: int, dtype: type, draw: object = whole_numbers) 
     return {"x": draw(dtype, N, D), "w": draw(dtype, H, D), "b": draw(dtype, H), "dy": draw(dtype, N, H)}
 
 
-def products(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray) -> Products:
+def products(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray, pack: Pack = pack) -> Products:
     """Run the three kernels of an affine layer between guards; `dy` is a slice of a wider array."""
     (N, D), H, dtype, guards = x.shape, len(w), x.dtype.type, Guards()
     wider = guards.array(dtype, N, H + 5)
@@ -61,11 +62,11 @@ def oracle(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray) -> Produ
     return {"y": x @ w.T + b, "dx": dy @ w, "dw": dy.T @ x, "db": dy.sum(axis=0), "added": w + dy.T @ x}
 
 
-def check_exactly(N: int, D: int, H: int, dtype: type) -> None:
+def check_exactly(N: int, D: int, H: int, dtype: type, pack: Pack = pack) -> None:
     """Assert that products of whole numbers are those of NumPy."""
     arrays = operands(N, D, H, dtype)
     expected = oracle(**arrays)
-    for name, result in products(**arrays).items():
+    for name, result in products(**arrays, pack=pack).items():
         assert np.array_equal(result, expected[name]), f"{name} of N={N}, D={D}, H={H} is wrong in {dtype.__name__}"
 
 
@@ -80,14 +81,14 @@ def check_nearly(N: int, D: int, H: int, dtype: type) -> Products:
     return results
 
 
-def check_slices(N: int, D: int, H: int, dtype: type, rows: slice, outputs: slice) -> None:
+def check_slices(N: int, D: int, H: int, dtype: type, rows: slice, outputs: slice, pack: Pack = pack) -> None:
     """Assert that some rows of the batch, and some of the outputs, give the bytes that they have in the whole."""
     arrays = operands(N, D, H, dtype, real_numbers)
-    whole = products(**arrays)
-    part = products(**arrays | {"x": arrays["x"][rows], "dy": arrays["dy"][rows]})
+    whole = products(**arrays, pack=pack)
+    part = products(**arrays | {"x": arrays["x"][rows], "dy": arrays["dy"][rows]}, pack=pack)
     assert part["y"].tobytes() == whole["y"][rows].tobytes()
     assert part["dx"].tobytes() == whole["dx"][rows].tobytes()
-    part = products(arrays["x"], arrays["w"][outputs], arrays["b"][outputs], arrays["dy"][:, outputs])
+    part = products(arrays["x"], arrays["w"][outputs], arrays["b"][outputs], arrays["dy"][:, outputs], pack)
     assert part["y"].tobytes() == np.ascontiguousarray(whole["y"][:, outputs]).tobytes()
     for name in ("dw", "db", "added"):
         assert part[name].tobytes() == whole[name][outputs].tobytes()

@@ -15,6 +15,8 @@ Kernel = Callable[..., Any]
 class OutputLayer:
     """Random hidden states, weights, biases and targets; what each kernel leaves is an attribute of its name."""
 
+    pack = staticmethod(reference.pack)
+
     def __init__(
         self, N: int, V: int, H: int, block: int, dtype: type = np.float64, *, no_event: slice = slice(0)
     ) -> None:
@@ -64,7 +66,7 @@ class OutputLayer:
         return self.guards.array(self.dtype, *shape)
 
     def forward(self) -> "OutputLayer":
-        panels = self.guards.around(reference.pack(self.hidden.T))
+        panels = self.guards.around(self.pack(self.hidden.T))
         P, _, W = panels.shape
         self.log_probs, self.log_norms = self.poison(len(self.hidden)), self.poison(P, W)
         kernels.softmax_forward(
@@ -74,7 +76,7 @@ class OutputLayer:
         return self
 
     def forward_backward(self, kernel: Kernel = kernels.softmax_forward_backward) -> "OutputLayer":
-        panels, V = self.guards.around(reference.pack(self.hidden.T)), len(self.weight)
+        panels, V = self.guards.around(self.pack(self.hidden.T)), len(self.weight)
         P, H, W = panels.shape
         self.log_probs, self.log_norms = self.poison(len(self.hidden)), self.poison(P, W)
         self.dhidden = self.poison(*self.hidden.shape)

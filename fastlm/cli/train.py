@@ -30,7 +30,7 @@ Parsers = Any  # argparse keeps the class of its sub-parsers to itself
 TRAINER_OPTIONS = (
     *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
     *("averaging_patience", "schedule", "warmup_steps"),
-    *("max_grad_norm", "patience", "seed", "threads", "log"),
+    *("max_grad_norm", "precision", "patience", "seed", "threads", "log"),
     *("checkpoint", "checkpoint_every", "resume", "time_limit", "valid_tokens", "recipe"),
 )
 

@@ -151,6 +151,11 @@ def _add_training_options(parser: argparse.ArgumentParser, batch: str) -> argpar
         "--max-grad-norm", metavar="X", type=positive_float, help="limit of the gradient's norm; inf: none (1)"
     )
     group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of what is multiplied in training; bfloat16 is much quicker on a CPU with AMX (float32)",
+    )
+    group.add_argument(
         "--patience",
         metavar="N",
         type=whole_number(1),

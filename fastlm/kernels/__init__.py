@@ -35,7 +35,14 @@ with compiled_modules(__name__):
         tanh_forward,
     )
     from fastlm.kernels.lstm import lstm_backward, lstm_forward, lstm_step
-    from fastlm.kernels.matrix import PANEL_BYTES, cpu_level, pack_matrix, pack_transposed
+    from fastlm.kernels.matrix import (
+        PANEL_BYTES,
+        bfloat16_is_possible,
+        cpu_level,
+        pack_matrix,
+        pack_transposed,
+        use_bfloat16,
+    )
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
     from fastlm.kernels.sampled import (
         nce_forward_backward,
@@ -78,6 +85,7 @@ __all__ = [
     "average_backward_weight",
     "average_forward",
     "averaged_update",
+    "bfloat16_is_possible",
     "class_forward",
     "class_forward_backward",
     "class_log_probs",
@@ -127,6 +135,7 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
     "target_logits",
+    "use_bfloat16",
     "window_backward",
     "window_forward",
     "word_dropout",

@@ -13,10 +13,24 @@ cdef void multiply(
     const real* panels, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint accumulate,
 ) noexcept nogil
 
+cdef void multiply_panels(
+    real* out, Py_ssize_t out_panel, const real* left, Py_ssize_t row, Py_ssize_t step, const real* panels,
+    Py_ssize_t panel_size, bint packed, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t depth, bint accumulate,
+) noexcept nogil
+
+cdef bint rounds_operands() noexcept nogil
+
 cdef void pack(
     real* panels, const real* right, Py_ssize_t stride, const real* scales, Py_ssize_t depth, Py_ssize_t columns,
     Py_ssize_t padded,
 ) noexcept nogil
+
+cdef void fill_panels(
+    real* panels, const real* right, Py_ssize_t stride, const real* scales, Py_ssize_t depth, Py_ssize_t columns,
+    Py_ssize_t padded,
+) noexcept nogil
+
+cdef void finish_panels(real* panels, Py_ssize_t depth, Py_ssize_t columns) noexcept nogil
 
 cdef void pack_transposed_rows(
     real* panels, const real* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns,

@@ -28,6 +28,20 @@ cdef extern from "matrix.h" nogil:
     void unpack_transposed_f64(
         double* out, Py_ssize_t stride, const double* panels, Py_ssize_t depth, Py_ssize_t columns) noexcept
 
+cdef extern from "matrix_bfloat16.h" nogil:
+    int bfloat16_is_on
+    int has_bfloat16() noexcept
+    void multiply_bfloat16(
+        float* out, Py_ssize_t out_stride, Py_ssize_t out_panel, const float* left, Py_ssize_t row, Py_ssize_t step,
+        Py_ssize_t fold, const float* panels, Py_ssize_t panel_size, int packed, Py_ssize_t rows, Py_ssize_t columns,
+        Py_ssize_t depth, int accumulate) noexcept
+    void pack_bfloat16(
+        float* panels, const float* right, Py_ssize_t stride, const float* scales, Py_ssize_t depth,
+        Py_ssize_t columns, Py_ssize_t padded) noexcept
+    void round_panel(unsigned short* to, const float* panel, Py_ssize_t depth) noexcept
+    void pack_transposed_bfloat16(
+        float* panels, const float* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns) noexcept
+
 
 def lower_level(int level):
     """The CPU's level, or the lower one that FASTLM_CPU_LEVEL asks for, to try a lesser CPU's code on a better one."""
@@ -41,15 +55,75 @@ cdef int LEVEL = lower_level(matrix_level())  # set once, here, and only read ev
 cpu_level = LEVEL
 
 
+def bfloat16_is_possible():
+    """Whether this CPU has what `use_bfloat16` asks for, and the system lets the process use it.
+
+    Returns
+    -------
+    bool
+    """
+    return LEVEL >= 2 and has_bfloat16() == 1
+
+
+def use_bfloat16(bint wanted):
+    """Say whether the products of float32 that this thread makes from now on round their operands to bfloat16.
+
+    Sums stay float32. What is packed in one way is for products of this way alone.
+
+    Parameters
+    ----------
+    wanted : bool
+        True only where `bfloat16_is_possible`.
+
+    Returns
+    -------
+    bool
+        What it was before.
+    """
+    global bfloat16_is_on
+    cdef bint before = bfloat16_is_on
+    if wanted and not before and not bfloat16_is_possible():
+        raise ValueError("products of bfloat16 are not possible on this machine: its CPU has no AMX-BF16")
+    bfloat16_is_on = wanted
+    return bool(before)
+
+
 cdef void multiply(
     real* out, Py_ssize_t out_stride, const real* left, Py_ssize_t row, Py_ssize_t step, Py_ssize_t fold,
     const real* panels, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint accumulate,
 ) noexcept nogil:
     """out (rows, columns) = left (rows, depth) panels [+ out]; for the strides see matrix_levels.h."""
     if real is float:
+        if bfloat16_is_on:
+            multiply_bfloat16(
+                out, out_stride, 32, left, row, step, fold, panels, 32 * depth, True, rows, columns, depth, accumulate)
+            return
         multiply_f32(LEVEL, out, out_stride, left, row, step, fold, panels, rows, columns, depth, accumulate)
     else:
         multiply_f64(LEVEL, out, out_stride, left, row, step, fold, panels, rows, columns, depth, accumulate)
+
+
+cdef void multiply_panels(
+    real* out, Py_ssize_t out_panel, const real* left, Py_ssize_t row, Py_ssize_t step, const real* panels,
+    Py_ssize_t panel_size, bint packed, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t depth, bint accumulate,
+) noexcept nogil:
+    """Products of one left operand with panels that stand apart: out (count, rows, W) = left (rows, depth) panels.
+
+    `out_panel` and `panel_size` are from one to the next; panels (depth, W) may be computed and not `packed`.
+    """
+    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), p
+    if real is float:
+        if bfloat16_is_on:
+            multiply_bfloat16(
+                out, 32, out_panel, left, row, step, 0, panels, panel_size, packed, rows, 32 * count, depth, accumulate)
+            return
+    for p in range(count):
+        multiply(out + p * out_panel, W, left, row, step, 0, panels + p * panel_size, rows, W, depth, accumulate)
+
+
+cdef bint rounds_operands() noexcept nogil:
+    """Whether this thread's products round their operands, so that those of one left operand are best made together."""
+    return bfloat16_is_on
 
 
 cdef void pack(
@@ -58,9 +132,30 @@ cdef void pack(
 ) noexcept nogil:
     """Panels of right (depth, columns), its row k times scales[k] unless scales is NULL, then zeros."""
     if real is float:
+        if bfloat16_is_on:
+            pack_bfloat16(panels, right, stride, scales, depth, columns, padded)
+            return
+    fill_panels(panels, right, stride, scales, depth, columns, padded)
+
+
+cdef void fill_panels(
+    real* panels, const real* right, Py_ssize_t stride, const real* scales, Py_ssize_t depth, Py_ssize_t columns,
+    Py_ssize_t padded,
+) noexcept nogil:
+    """Do what `pack` does; the panels are for `finish_panels` then, and may be filled in parts."""
+    if real is float:
         pack_f32(panels, right, stride, scales, depth, columns, padded)
     else:
         pack_f64(panels, right, stride, scales, depth, columns, padded)
+
+
+cdef void finish_panels(real* panels, Py_ssize_t depth, Py_ssize_t columns) noexcept nogil:
+    """Make of filled panels what products take."""
+    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), p
+    if real is float:
+        if bfloat16_is_on:
+            for p in range((columns + W - 1) // W):
+                round_panel(<unsigned short*>(panels + p * depth * W), panels + p * depth * W, depth)
 
 
 cdef void pack_transposed_rows(
@@ -68,6 +163,9 @@ cdef void pack_transposed_rows(
 ) noexcept nogil:
     """Panels of the transpose of right (columns, depth)."""
     if real is float:
+        if bfloat16_is_on:
+            pack_transposed_bfloat16(panels, right, stride, depth, columns)
+            return
         pack_transposed_f32(panels, right, stride, depth, columns)
     else:
         pack_transposed_f64(panels, right, stride, depth, columns)

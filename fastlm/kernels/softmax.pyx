@@ -15,13 +15,16 @@ and log-probabilities are without it.
 from libc.math cimport exp, log
 from libc.string cimport memcmp, memcpy, memset
 
-from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, pack, real, unpack_transposed
+from fastlm.kernels.matrix cimport (
+    PANEL_BYTES, multiply, multiply_panels, pack, real, rounds_operands, unpack_transposed,
+)
 from fastlm.kernels.vector cimport (
     add_scaled, add_weighted_panel, exp_panel, raise_shifts, row_sum, scale_panel, sum_squares,
 )
 
 cdef enum:
     MOST_COLUMNS = 32  # of a panel
+    TOGETHER = 4  # panels of tokens for which a block of the table is rounded once, if products round their operands
 
 cdef double LOWEST = -3e38  # a shift that any finite logit of a float32 is far beyond
 
@@ -170,18 +173,19 @@ cdef void forward(
     real* exps, real* shifts, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block,
 ) noexcept nogil:
     """What `softmax_forward` does, on arrays of the same shapes; N, V and H are not 0."""
-    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, p, i, k, first
+    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, p, i, k, first, size
     cdef real[MOST_COLUMNS] factor
     begin(log_probs, log_norms, N, P * W)
     for i in range(P * W):
         shifts[i] = <real>LOWEST
     for k in range((V + block - 1) // block):
         first = k * block
+        size = min(block, V - first)
         for p in range(P):
+            multiply(exps, W, weight + first * H, H, 1, 0, hidden + p * H * W, size, W, H, False)
             exponentiate(
-                exps, shifts + p * W, log_norms + p * W, factor, log_probs + p * W, hidden + p * H * W,
-                weight + first * H, bias + first, targets + p * W, first, min(block, V - first), H, W,
-                min(W, N - p * W))
+                exps, shifts + p * W, log_norms + p * W, factor, log_probs + p * W, bias + first, targets + p * W,
+                first, size, W, min(W, N - p * W))
     for p in range(P):
         normalize(log_probs + p * W, log_norms + p * W, shifts + p * W, targets + p * W, W, min(W, N - p * W))
 
@@ -193,24 +197,31 @@ cdef void forward_backward(
 ) noexcept nogil:
     """What `softmax_forward_backward` does, on arrays of the same shapes; N, V and H are not 0."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
-    cdef Py_ssize_t p, k, i, first, size
+    cdef Py_ssize_t together = TOGETHER if rounds_operands() else 1, group, start, count, p, k, i, first, size
     cdef real* shift
     cdef real[MOST_COLUMNS] scale
     begin(log_probs, log_norms, N, P * W)
     for k in range(K):
         first = k * block
         size = min(block, V - first)
-        for p in range(P):
-            shift = shifts + (p * K + k) * W
-            for i in range(W):
-                shift[i] = (shift - W)[i] if k > 0 else <real>LOWEST
-            if exponentiate(
-                exps + (p * V + first) * W, shift, log_norms + p * W, scale, log_probs + p * W, hidden + p * H * W,
-                weight + first * H, bias + first, targets + p * W, first, size, H, W, min(W, N - p * W),
-            ) and k > 0:
-                scale_panel(scratch + p * H * W, scale, H)
-            multiply(
-                scratch + p * H * W, W, weight + first * H, 1, H, 0, exps + (p * V + first) * W, H, W, size, k > 0)
+        for group in range((P + together - 1) // together):
+            start = group * together
+            count = min(together, P - start)
+            multiply_panels(
+                exps + (start * V + first) * W, V * W, weight + first * H, H, 1, hidden + start * H * W, H * W, True,
+                count, size, H, False)
+            for p in range(start, start + count):
+                shift = shifts + (p * K + k) * W
+                for i in range(W):
+                    shift[i] = (shift - W)[i] if k > 0 else <real>LOWEST
+                if exponentiate(
+                    exps + (p * V + first) * W, shift, log_norms + p * W, scale, log_probs + p * W, bias + first,
+                    targets + p * W, first, size, W, min(W, N - p * W),
+                ) and k > 0:
+                    scale_panel(scratch + p * H * W, scale, H)
+            multiply_panels(
+                scratch + start * H * W, H * W, weight + first * H, 1, H, exps + (start * V + first) * W, V * W, False,
+                count, H, size, k > 0)
     for p in range(P):
         for i in range(W):
             scale[i] = <real>factor / log_norms[p * W + i] if p * W + i < N and targets[p * W + i] >= 0 else 0
@@ -268,17 +279,15 @@ cdef inline void begin(real* log_probs, real* sums, Py_ssize_t N, Py_ssize_t col
 
 
 cdef inline bint exponentiate(
-    real* exps, real* shift, real* sums, real* factor, real* log_probs, const real* hidden, const real* weight,
-    const real* bias, const int* targets, Py_ssize_t first, Py_ssize_t size, Py_ssize_t H, Py_ssize_t W,
-    Py_ssize_t columns,
+    real* exps, real* shift, real* sums, real* factor, real* log_probs, const real* bias, const int* targets,
+    Py_ssize_t first, Py_ssize_t size, Py_ssize_t W, Py_ssize_t columns,
 ) noexcept nogil:
-    """A block of words, from `first`, for a panel of tokens: E, with the logits of targets noted and Z summed up.
+    """Make E of the logits of a block of words, from `first`, for a panel of tokens; note those of targets, sum up Z.
 
     Returns whether the shift has risen; what has been summed up so far is then to be multiplied by `factor`.
     """
     cdef Py_ssize_t i
     cdef bint risen
-    multiply(exps, W, weight, H, 1, 0, hidden, size, W, H, False)
     for i in range(columns):
         if first <= targets[i] < first + size:
             log_probs[i] = exps[(targets[i] - first) * W + i] + bias[targets[i] - first]

@@ -6,7 +6,7 @@ looked up once for all windows that it is in.
 
 from libc.string cimport memcpy, memset
 
-from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, pack, real
+from fastlm.kernels.matrix cimport PANEL_BYTES, fill_panels, finish_panels, multiply, pack, real
 from fastlm.kernels.vector cimport add_row_products, add_weighted_rows
 
 
@@ -128,8 +128,9 @@ def pack_windows(real[:, :, ::1] panels, const real[:, :, ::1] inputs, Py_ssize_
         for k in range(panels.shape[0]):
             columns = min(width, size * D - k * width)
             for b in range(B):
-                pack(
+                fill_panels(
                     &panels[k, b * T, 0], &inputs[b, first, 0] + k * width, D, <const real*>NULL, T, columns, T)
+            finish_panels(&panels[k, 0, 0], N, columns)
 
 
 def average_forward(

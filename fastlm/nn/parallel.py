@@ -9,14 +9,17 @@ plain Python threads are enough.
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Block", "Workers", "available_cores", "even_blocks", "tapering_blocks"]
+from fastlm import kernels
+
+__all__ = ["Block", "Workers", "available_cores", "even_blocks", "possible_precisions", "tapering_blocks"]
 
 MAX_THREADS = 1024  # each has scratch memory of its own
 
@@ -56,6 +59,11 @@ def tapering_blocks(size: int, at_least: int, threads: int) -> list[Block]:
     return blocks
 
 
+def possible_precisions() -> tuple[str, ...]:
+    """Return the precisions that `Workers.products_of` takes on this machine."""
+    return ("float32", "bfloat16") if kernels.bfloat16_is_possible() else ("float32",)
+
+
 def available_cores(control_group: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Count the cores that this process may use: its affinity, and a container's quota (Linux control groups)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -93,6 +101,7 @@ class Workers:
         self.threads = available_cores() if threads is None else int(threads)
         self._pool: ThreadPoolExecutor | None = None
         self._deferred: deque[_Job] = deque()
+        self._bfloat16 = False
 
     def __enter__(self) -> Self:
         if self.threads > 1:
@@ -108,6 +117,20 @@ class Workers:
         finally:
             self._pool = None
             self._deferred.clear()
+
+    @contextmanager
+    def products_of(self, precision: str) -> Iterator[None]:
+        """Round the operands of float32 products, as long as this is open, to a precision: "float32", "bfloat16".
+
+        In this thread and in those that help it.
+        """
+        before = kernels.use_bfloat16(precision == "bfloat16")
+        self._bfloat16 = precision == "bfloat16"
+        try:
+            yield
+        finally:
+            kernels.use_bfloat16(before)
+            self._bfloat16 = before
 
     def share(self, task: Task, size: int, at_least: int) -> None:
         """Run `task` over `range(size)` in one block for each thread, with `at_least` in a block.
@@ -128,7 +151,7 @@ class Workers:
             self.run(task, [(0, size)])
         else:
             blocks = tapering_blocks(size, at_least, self.threads)
-            self._deferred.append(_Job(self._pool, task, blocks, self.threads - 1))
+            self._deferred.append(_Job(self._pool, task, blocks, self.threads - 1, self._bfloat16))
 
     def finish(self) -> None:
         """Return when all that was deferred is done; what is left of it is done here, too."""
@@ -144,16 +167,18 @@ class Workers:
             for start, stop in blocks:
                 task(start, stop, 0)
         else:
-            _Job(self._pool, task, blocks, min(self.threads, len(blocks)) - 1).finish()
+            _Job(self._pool, task, blocks, min(self.threads, len(blocks)) - 1, self._bfloat16).finish()
 
 
 class _Job:
     """Blocks of one task, offered to the threads of a pool."""
 
-    def __init__(self, pool: ThreadPoolExecutor, task: Task, blocks: Sequence[Block], helpers: int) -> None:
+    def __init__(
+        self, pool: ThreadPoolExecutor, task: Task, blocks: Sequence[Block], helpers: int, bfloat16: bool
+    ) -> None:
         self.task = task
         self.queue = deque(blocks)
-        self.futures = [pool.submit(_work, task, self.queue, worker) for worker in range(1, helpers + 1)]
+        self.futures = [pool.submit(_help, task, self.queue, worker, bfloat16) for worker in range(1, helpers + 1)]
 
     def finish(self) -> None:
         """Do what nobody has taken yet, and wait for what the others have taken."""
@@ -164,6 +189,12 @@ class _Job:
             _wait_for_all(taken)  # the blocks write into the caller's arrays: none may be running when it goes on
         for future in taken:
             future.result()
+
+
+def _help(task: Task, queue: deque[Block], worker: int, bfloat16: bool) -> None:
+    """Work in a thread of the pool, with products as the thread that asked for it has them."""
+    kernels.use_bfloat16(bfloat16)
+    _work(task, queue, worker)
 
 
 def _work(task: Task, queue: deque[Block], worker: int) -> None:

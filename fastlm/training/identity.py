@@ -20,7 +20,7 @@ ALWAYS = (
     *("batch_size", "bptt_len", "random_bptt_len", "optimizer", "learning_rate", "momentum", "weight_decay"),
     *("schedule", "warmup_steps", "max_grad_norm", "seed"),
 )
-IF_GIVEN = ("averaging_patience", "time_limit", "valid_tokens")
+IF_GIVEN = ("averaging_patience", "precision", "time_limit", "valid_tokens")
 RUN_OPTIONS = (*ALWAYS, "patience", *IF_GIVEN)  # of a Trainer: all that decides about the result
 
 
@@ -57,7 +57,7 @@ def run_identity(trainer: "Trainer", train: Corpus, valid: Corpus | None, epochs
 
 def with_added_settings(before: Mapping[str, str], model: NeuralModel) -> dict[str, str]:
     """Return the run of a checkpoint with the settings that there were not yet, as they were in effect then."""
-    return _in_words(model.added_later) | dict(before)
+    return _in_words(model.added_later | {"precision": None}) | dict(before)
 
 
 def _in_words(values: Mapping[str, Any]) -> dict[str, str]:

@@ -59,7 +59,8 @@ class Learner:
         for parameter in self._parameters:
             parameter.clear_gradient()
         rate = self.learning_rate = self.schedule.rate(self.num_steps, time)
-        loss, num_tokens = self._model.loss_and_gradients(batch, self._workspace)
+        with self._workers.products_of(self._trainer.precision or "float32"):
+            loss, num_tokens = self._model.loss_and_gradients(batch, self._workspace)
         norm = gradient_norm(self._parameters, self._workers)
         step = Step(self.num_steps + 1, epoch, loss / max(1, num_tokens), num_tokens, rate, norm)
         figures = {"loss": step.loss, "norm of its gradient": norm, "perplexity": perplexity(step.loss)}

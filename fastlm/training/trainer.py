@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fastlm.inference.arguments import check_vocabulary, real_number, whole_number
 from fastlm.models import NeuralModel
 from fastlm.models.config import MAX_SIZE
@@ -19,7 +21,7 @@ from fastlm.nn.optimizers import (
     Optimizer,
     Schedule,
 )
-from fastlm.nn.parallel import MAX_THREADS
+from fastlm.nn.parallel import MAX_THREADS, possible_precisions
 from fastlm.nn.parameters import Parameter
 from fastlm.storage import Source, check_writable
 from fastlm.text.corpus import Corpus
@@ -29,7 +31,7 @@ from fastlm.training.run import Run
 if TYPE_CHECKING:
     from fastlm.training.recipes import Recipe
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
+__all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "Trainer"]
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": Adam,
@@ -38,6 +40,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD,
     "asgd": AveragedSGD,
 }
+PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("cosine", "halving", "constant")
 PATIENCE = 3
 EPOCHS = 10
@@ -75,6 +78,10 @@ class Trainer:
         Over which the rate rises to its height; at most a tenth of the run.
     max_grad_norm : float
         Gradients of a larger global norm are scaled down to it. Infinity: never.
+    precision : {"float32", "bfloat16"}, optional
+        To which matrix products of a float32 model round their operands in training; sums, parameters and all that is
+        evaluated stay float32. "bfloat16" is several times as quick on a CPU with AMX (Intel's Xeon since 2023), and
+        is refused on others. None leaves products as they are.
     patience : int, optional
         Stop after so many epochs in a row without a better validation loss; 3 if not given, for "asgd" 3 more than
         `averaging_patience`.
@@ -144,6 +151,7 @@ class Trainer:
         schedule: str = "cosine",
         warmup_steps: int = 200,
         max_grad_norm: float = 1.0,
+        precision: str | None = None,
         patience: int | None = None,
         seed: int = 1,
         threads: int | None = None,
@@ -187,6 +195,7 @@ class Trainer:
         self.weight_decay = _weight_decay(optimizer, weight_decay, self.learning_rate)
         self.warmup_steps = whole_number("warmup_steps", warmup_steps, minimum=0)
         self.max_grad_norm = _positive("max_grad_norm", max_grad_norm)
+        self.precision = None if precision is None else _precision(model, precision)
         patience = PATIENCE + (self.averaging_patience or 0) if patience is None else patience
         self.patience = whole_number("patience", patience, minimum=1)
         self.seed = whole_number("seed", seed, minimum=0)
@@ -264,6 +273,15 @@ class Trainer:
             return Cosine(self.learning_rate, warmup, total=num_steps)
         schedule = Halving if self.schedule == "halving" else Constant
         return schedule(self.learning_rate, warmup)
+
+
+def _precision(model: NeuralModel, value: str) -> str:
+    _one_of("precision", value, PRECISIONS)
+    if value == "bfloat16" and model.dtype != np.float32:
+        raise ValueError(f"precision is 'bfloat16', but the model is of {model.dtype}; expected one of float32")
+    if value not in possible_precisions():
+        raise ValueError(f"precision is {value!r}, but this machine has no AMX to multiply it; leave it out")
+    return value
 
 
 def _averaging_patience(optimizer: str, value: int | None) -> int | None:
