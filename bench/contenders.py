@@ -27,6 +27,7 @@ class Setting:
     batch: int
     hidden: int
     threads: int = 1
+    precision: str = "float32"  # of what is multiplied: "bfloat16" for fastlm, and for PyTorch by autocast
 
     @property
     def tokens(self) -> int:
@@ -90,7 +91,8 @@ def fastlm_step(setting: Setting) -> Step:
     def step() -> float:
         for parameter in parameters:
             parameter.clear_gradient()
-        loss, count = model.loss_and_gradients(next(batches), workspace)
+        with workers.products_of(setting.precision):
+            loss, count = model.loss_and_gradients(next(batches), workspace)
         norm = gradient_norm(parameters, workers)
         optimizer.step(LEARNING_RATE, workers, scale=min(1.0, MAX_NORM / norm))
         return loss / count
@@ -138,7 +140,8 @@ def torch_step(setting: Setting) -> Step:
 
     def step() -> float:
         model.zero_grad()
-        loss = torch.nn.functional.cross_entropy(forward(), targets.view(-1))
+        with torch.autocast("cpu", torch.bfloat16, enabled=setting.precision == "bfloat16"):
+            loss = torch.nn.functional.cross_entropy(forward(), targets.view(-1))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
         for parameter in model.parameters():

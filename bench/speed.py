@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ SETTINGS = [
     *(Setting("nnlm", batch, hidden) for batch in (256, 1024) for hidden in (100, 200, 650)),
     Setting("window", 512, 512),
 ]
-PARTS = ("steps", "threads", "use", "profile", "memory")
+PARTS = ("steps", "precision", "threads", "use", "profile", "memory")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     settings = [setting for setting in SETTINGS if options.only in str(setting)]
     tables = {
         "steps": lambda: print_steps(settings, names, options.rounds),
+        "precision": lambda: print_precision(settings, names, options.rounds),
         "threads": lambda: print_threads(settings, options.rounds),
         "use": lambda: print_use(settings, options.rounds),
         "profile": lambda: print_profile(settings),
@@ -77,6 +79,31 @@ def print_steps(settings: Sequence[Setting], names: Sequence[str], rounds: int) 
         ratios = {name: spread(np.array(turns[name]) / np.array(turns["fastlm"])) for name in steps}
         cells = [str(setting), f"{rate:.0f}", f"{setting.tokens / np.median(turns['fastlm']):,.0f}", shares["fastlm"]]
         print_row([*cells, *(figures.get(name, "") for figures in (ratios, shares) for name in others)])
+
+
+def print_precision(settings: Sequence[Setting], names: Sequence[str], rounds: int) -> None:
+    """Print what steps gain where products are of bfloat16, and PyTorch's, by autocast, beside them."""
+    from fastlm.nn.parallel import possible_precisions
+
+    if "bfloat16" not in possible_precisions():
+        print("this CPU has no AMX: bfloat16 is left out")
+        return
+    names = [name for name in names if name != "numpy"]
+    header = ["one thread, bfloat16", "tokens/s", "GFLOP/s", "times float32"]
+    print_row([*header, *(f"times {name}" for name in names[1:])], head=True)
+    for setting in settings:
+        rounded = replace(setting, precision="bfloat16")
+        with threadpool_limits(1, "blas"):
+            steps = {"float32": CONTENDERS["fastlm"](setting)}
+            steps |= {name: CONTENDERS[name](rounded) for name in names if takes_part(name, setting)}
+            turns: dict[str, list[float]] = {name: [] for name in steps}
+            for _ in range(rounds):
+                for name, step in steps.items():
+                    turns[name].append(seconds_a_call(step))
+        seconds = float(np.median(turns["fastlm"]))
+        ratios = {name: spread(np.array(turn) / np.array(turns["fastlm"])) for name, turn in turns.items()}
+        cells = [str(setting), f"{setting.tokens / seconds:,.0f}", f"{setting.flops / seconds / 1e9:.0f}"]
+        print_row([*cells, *(ratios.get(name, "") for name in ("float32", *names[1:]))])
 
 
 def print_threads(settings: Sequence[Setting], rounds: int) -> None:

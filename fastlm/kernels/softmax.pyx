@@ -24,7 +24,7 @@ from fastlm.kernels.vector cimport (
 
 cdef enum:
     MOST_COLUMNS = 32  # of a panel
-    TOGETHER = 4  # panels of tokens for which a block of the table is rounded once, if products round their operands
+    TOGETHER = 8  # panels of tokens for which a block of the table is rounded once, if products round their operands
 
 cdef double LOWEST = -3e38  # a shift that any finite logit of a float32 is far beyond
 
