@@ -37,11 +37,9 @@ with compiled_modules(__name__):
     from fastlm.kernels.lstm import lstm_backward, lstm_forward, lstm_step
     from fastlm.kernels.matrix import (
         PANEL_BYTES,
-        bfloat16_is_possible,
         cpu_level,
         pack_matrix,
         pack_transposed,
-        use_bfloat16,
     )
     from fastlm.kernels.recurrent import elman_backward, elman_forward, elman_step
     from fastlm.kernels.sampled import (
@@ -85,7 +83,6 @@ __all__ = [
     "average_backward_weight",
     "average_forward",
     "averaged_update",
-    "bfloat16_is_possible",
     "class_forward",
     "class_forward_backward",
     "class_log_probs",
@@ -135,7 +132,6 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
     "target_logits",
-    "use_bfloat16",
     "window_backward",
     "window_forward",
     "word_dropout",

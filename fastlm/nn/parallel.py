@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fastlm import kernels
+from fastlm.kernels.matrix import bfloat16_is_possible, use_bfloat16
 
 __all__ = ["Block", "Workers", "available_cores", "even_blocks", "possible_precisions", "tapering_blocks"]
 
@@ -61,7 +61,7 @@ def tapering_blocks(size: int, at_least: int, threads: int) -> list[Block]:
 
 def possible_precisions() -> tuple[str, ...]:
     """Return the precisions that `Workers.products_of` takes on this machine."""
-    return ("float32", "bfloat16") if kernels.bfloat16_is_possible() else ("float32",)
+    return ("float32", "bfloat16") if bfloat16_is_possible() else ("float32",)
 
 
 def available_cores(control_group: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -124,12 +124,12 @@ class Workers:
 
         In this thread and in those that help it.
         """
-        before = kernels.use_bfloat16(precision == "bfloat16")
+        before = use_bfloat16(precision == "bfloat16")
         self._bfloat16 = precision == "bfloat16"
         try:
             yield
         finally:
-            kernels.use_bfloat16(before)
+            use_bfloat16(before)
             self._bfloat16 = before
 
     def share(self, task: Task, size: int, at_least: int) -> None:
@@ -193,7 +193,7 @@ class _Job:
 
 def _help(task: Task, queue: deque[Block], worker: int, bfloat16: bool) -> None:
     """Work in a thread of the pool, with products as the thread that asked for it has them."""
-    kernels.use_bfloat16(bfloat16)
+    use_bfloat16(bfloat16)
     _work(task, queue, worker)
 
 

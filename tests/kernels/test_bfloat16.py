@@ -15,8 +15,9 @@ from matrix_checks import check_exactly, check_slices, oracle, products, real_nu
 from output_layer import OutputLayer
 
 from fastlm import kernels
+from fastlm.kernels.matrix import bfloat16_is_possible, use_bfloat16
 
-needs_amx = pytest.mark.skipif(not kernels.bfloat16_is_possible(), reason="this CPU has no AMX-BF16")
+needs_amx = pytest.mark.skipif(not bfloat16_is_possible(), reason="this CPU has no AMX-BF16")
 
 # Tiles are of 16 rows, 16 columns and 32 in depth; parts of 192 rows and 768 in depth.
 SIZES = st.one_of(st.integers(1, 70), st.sampled_from([95, 96, 97, 191, 192, 193, 400]))
@@ -25,12 +26,12 @@ DEPTHS = st.one_of(SIZES, st.sampled_from([767, 768, 769, 800, 1537]))
 
 @pytest.fixture(autouse=True)
 def rounded() -> Iterator[None]:
-    if not kernels.bfloat16_is_possible():
+    if not bfloat16_is_possible():
         yield
         return
-    before = kernels.use_bfloat16(True)
+    before = use_bfloat16(True)
     yield
-    kernels.use_bfloat16(before)
+    use_bfloat16(before)
 
 
 def pack(matrix: np.ndarray) -> np.ndarray:
@@ -111,11 +112,11 @@ def test_the_softmax_is_near_its_oracle(shape: tuple[int, int, int, int]) -> Non
 @needs_amx
 def test_a_thread_says_it_for_itself() -> None:
     with ThreadPoolExecutor(1) as other:
-        assert other.submit(kernels.use_bfloat16, False).result() is False
-        assert kernels.use_bfloat16(True) is True
-        assert other.submit(kernels.use_bfloat16, True).result() is False
-        assert kernels.use_bfloat16(False) is True
-        assert other.submit(kernels.use_bfloat16, False).result() is True
+        assert other.submit(use_bfloat16, False).result() is False
+        assert use_bfloat16(True) is True
+        assert other.submit(use_bfloat16, True).result() is False
+        assert use_bfloat16(False) is True
+        assert other.submit(use_bfloat16, False).result() is True
 
 
 @needs_amx
@@ -125,8 +126,8 @@ def test_float64_is_never_rounded() -> None:
     np.testing.assert_allclose(products(**arrays)["y"], oracle(**arrays)["y"], rtol=1e-12)
 
 
-@pytest.mark.skipif(kernels.bfloat16_is_possible(), reason="this CPU has AMX-BF16")
+@pytest.mark.skipif(bfloat16_is_possible(), reason="this CPU has AMX-BF16")
 def test_it_is_refused_where_it_is_not_possible() -> None:
-    assert kernels.use_bfloat16(False) is False
+    assert use_bfloat16(False) is False
     with pytest.raises(ValueError, match="not possible on this machine: its CPU has no AMX-BF16"):
-        kernels.use_bfloat16(True)
+        use_bfloat16(True)
