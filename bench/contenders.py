@@ -77,7 +77,7 @@ def fastlm_step(setting: Setting) -> Step:
     from itertools import cycle
 
     from fastlm.nn.optimizers import SGD, gradient_norm
-    from fastlm.nn.parallel import Workers
+    from fastlm.nn.parallel import Workers, products_of
     from fastlm.nn.workspace import Workspace
 
     model, corpus = fastlm_model(setting, STEPS_OF_TEXT * setting.tokens)
@@ -91,7 +91,7 @@ def fastlm_step(setting: Setting) -> Step:
     def step() -> float:
         for parameter in parameters:
             parameter.clear_gradient()
-        with workers.products_of(setting.precision):
+        with products_of(setting.precision):
             loss, count = model.loss_and_gradients(next(batches), workspace)
         norm = gradient_norm(parameters, workers)
         optimizer.step(LEARNING_RATE, workers, scale=min(1.0, MAX_NORM / norm))

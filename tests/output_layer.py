@@ -16,6 +16,7 @@ class OutputLayer:
     """Random hidden states, weights, biases and targets; what each kernel leaves is an attribute of its name."""
 
     pack = staticmethod(reference.pack)
+    has_targets = True  # whether probabilities of targets stay in exps
 
     def __init__(
         self, N: int, V: int, H: int, block: int, dtype: type = np.float64, *, no_event: slice = slice(0)
@@ -101,9 +102,9 @@ class OutputLayer:
         self.squares = self.guards.array(np.float64, self.num_blocks)
         for start, stop in [(0, self.num_blocks)] if parts is None else parts:
             kernel(
-                self.dweight, self.dbias, self.squares, self.exps, self.shifts, self.log_norms, self.hidden,
-                self.targets, rows, scales, self.poison(self.block, W // 2), self.penalty, self.factor, self.block,
-                start, stop, accumulate,
+                self.dweight, self.dbias, self.squares, self.exps, self.shifts, self.log_norms, self.log_probs,
+                self.hidden, self.targets, rows, scales, self.poison(self.block, W // 2), self.penalty, self.factor,
+                self.block, start, stop, accumulate,
             )  # fmt: skip
         return self
 
@@ -124,9 +125,12 @@ class OutputLayer:
         events = targets >= 0
         chosen = np.where(events, log_probs[np.arange(len(targets)), targets], 0)
         dhidden, dweight, dbias = reference.softmax_loss_backward(*self.wide())
+        probabilities = np.exp(log_probs)
+        if not self.has_targets:
+            probabilities[np.flatnonzero(events), targets[events]] = 0
         expected = {
             "log_probs": chosen,
-            "probabilities": np.exp(log_probs),
+            "probabilities": probabilities,
             "dhidden": self.factor * dhidden,
             "dweight": 1 + self.factor * dweight,
             "dbias": 1 + self.factor * dbias,

@@ -127,8 +127,9 @@ def class_forward_backward(
                 &bias[first], &targets[tokens], dpacked, 0, factor, n, m, H, m)
             scales[0] = NAN  # no scaled rows are there to be used again
             softmax.backward_weight(
-                &dweight[row, 0], &dbias[row], &squares[g], exps, shifts, log_norms, &hidden[tokens, 0],
-                &targets[tokens], rows, scales, exps + columns * m, 0, factor, n, m, H, m, 0, 1, False)
+                &dweight[row, 0], &dbias[row], &squares[g], exps, shifts, log_norms, &log_probs[tokens],
+                &hidden[tokens, 0], &targets[tokens], rows, scales, exps + columns * m, 0, factor, n, m, H, m, 0, 1,
+                False)
 
 
 def class_scratch_size(const int[::1] token_bounds, const int[::1] row_bounds, Py_ssize_t H, Py_ssize_t itemsize):

@@ -29,8 +29,9 @@ cdef extern from "matrix.h" nogil:
         double* out, Py_ssize_t stride, const double* panels, Py_ssize_t depth, Py_ssize_t columns) noexcept
 
 cdef extern from "matrix_bfloat16.h" nogil:
-    int bfloat16_is_on
     int has_bfloat16() noexcept
+    bint bfloat16_is_on() noexcept
+    int set_bfloat16(int wanted) noexcept
     void multiply_bfloat16(
         float* out, Py_ssize_t out_stride, Py_ssize_t out_panel, const float* left, Py_ssize_t row, Py_ssize_t step,
         Py_ssize_t fold, const float* panels, Py_ssize_t panel_size, int packed, Py_ssize_t rows, Py_ssize_t columns,
@@ -55,20 +56,37 @@ cdef int LEVEL = lower_level(matrix_level())  # set once, here, and only read ev
 cpu_level = LEVEL
 
 
+cdef int possible = -1  # not asked yet
+
+
 def bfloat16_is_possible():
-    """Whether this CPU has what `use_bfloat16` asks for, and the system lets the process use it.
+    """Whether this CPU has what `use_bfloat16` asks for, and build and system let the process use it.
 
     Returns
     -------
     bool
     """
-    return LEVEL >= 2 and has_bfloat16() == 1
+    global possible
+    if possible < 0:
+        possible = LEVEL >= 2 and has_bfloat16() == 1
+    return possible == 1
+
+
+def uses_bfloat16():
+    """What this thread has said by `use_bfloat16`.
+
+    Returns
+    -------
+    bool
+    """
+    return bool(bfloat16_is_on())
 
 
 def use_bfloat16(bint wanted):
     """Say whether the products of float32 that this thread makes from now on round their operands to bfloat16.
 
-    Sums stay float32. What is packed in one way is for products of this way alone.
+    Sums stay float32. What is packed in one way is for products of this way alone. Before a thread ends it says False,
+    so that its memory for rounded operands is freed.
 
     Parameters
     ----------
@@ -80,11 +98,13 @@ def use_bfloat16(bint wanted):
     bool
         What it was before.
     """
-    global bfloat16_is_on
-    cdef bint before = bfloat16_is_on
-    if wanted and not before and not bfloat16_is_possible():
-        raise ValueError("products of bfloat16 are not possible on this machine: its CPU has no AMX-BF16")
-    bfloat16_is_on = wanted
+    cdef bint before = bfloat16_is_on()
+    if wanted and not bfloat16_is_possible():
+        raise ValueError(
+            "products of bfloat16 are not possible on this machine: its CPU has no AMX-BF16, or build or system do not "
+            "let it be used")
+    if not set_bfloat16(wanted):
+        raise MemoryError("no memory for operands that are rounded to bfloat16")
     return bool(before)
 
 
@@ -94,7 +114,7 @@ cdef void multiply(
 ) noexcept nogil:
     """out (rows, columns) = left (rows, depth) panels [+ out]; for the strides see matrix_levels.h."""
     if real is float:
-        if bfloat16_is_on:
+        if bfloat16_is_on():
             multiply_bfloat16(
                 out, out_stride, 32, left, row, step, fold, panels, 32 * depth, True, rows, columns, depth, accumulate)
             return
@@ -113,7 +133,7 @@ cdef void multiply_panels(
     """
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), p
     if real is float:
-        if bfloat16_is_on:
+        if bfloat16_is_on():
             multiply_bfloat16(
                 out, 32, out_panel, left, row, step, 0, panels, panel_size, packed, rows, 32 * count, depth, accumulate)
             return
@@ -123,7 +143,7 @@ cdef void multiply_panels(
 
 cdef bint rounds_operands() noexcept nogil:
     """Whether this thread's products round their operands, so that those of one left operand are best made together."""
-    return bfloat16_is_on
+    return bfloat16_is_on()
 
 
 cdef void pack(
@@ -132,7 +152,7 @@ cdef void pack(
 ) noexcept nogil:
     """Panels of right (depth, columns), its row k times scales[k] unless scales is NULL, then zeros."""
     if real is float:
-        if bfloat16_is_on:
+        if bfloat16_is_on():
             pack_bfloat16(panels, right, stride, scales, depth, columns, padded)
             return
     fill_panels(panels, right, stride, scales, depth, columns, padded)
@@ -153,7 +173,7 @@ cdef void finish_panels(real* panels, Py_ssize_t depth, Py_ssize_t columns) noex
     """Make of filled panels what products take."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), p
     if real is float:
-        if bfloat16_is_on:
+        if bfloat16_is_on():
             for p in range((columns + W - 1) // W):
                 round_panel(<unsigned short*>(panels + p * depth * W), panels + p * depth * W, depth)
 
@@ -163,7 +183,7 @@ cdef void pack_transposed_rows(
 ) noexcept nogil:
     """Panels of the transpose of right (columns, depth)."""
     if real is float:
-        if bfloat16_is_on:
+        if bfloat16_is_on():
             pack_transposed_bfloat16(panels, right, stride, depth, columns)
             return
         pack_transposed_f32(panels, right, stride, depth, columns)

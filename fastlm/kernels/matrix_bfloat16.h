@@ -3,12 +3,15 @@
  *
  * A tile register has 16 rows of 64 bytes. Tiles of the left operand are 16 rows by 32 k; those of the right one are
  * 16 pairs (k, k + 1) by 16 columns; a product of two adds to 16 x 16 sums. Panels are rounded when they are packed;
- * the left operand is rounded where it is wanted, HEIGHT x DEPTH at a time into a buffer on the stack.
+ * the left operand is rounded where it is wanted, HEIGHT x DEPTH at a time. Subnormal numbers count as zero.
  *
  * Every element is summed up over k in one order, in whatever tile it falls, as in matrix.h.
  */
 #ifndef FASTLM_MATRIX_BFLOAT16_H
 #define FASTLM_MATRIX_BFLOAT16_H
+
+#include <stdlib.h>
+#include "matrix.h"
 
 #if defined(__x86_64__) && defined(__linux__) && !defined(FASTLM_PORTABLE) && \
     ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 11))
@@ -28,8 +31,28 @@
 #define DEPTH 768
 #define HEIGHT 192
 
-/* Whether the products of a thread are of bfloat16. */
-static __thread int bfloat16_is_on;
+/* Where a thread whose products are of bfloat16 puts operands that it has rounded; NULL where they are not. */
+static __thread uint16_t *rounding_room;
+
+static int bfloat16_is_on(void)
+{
+    return rounding_room != NULL;
+}
+
+/* Return 0 where there is no memory for it. */
+static int set_bfloat16(int wanted)
+{
+    void *room = rounding_room;
+    if (!wanted) {
+        free(room);
+        rounding_room = NULL;
+    } else if (!room) {
+        if (posix_memalign(&room, 64, sizeof(uint16_t) * (HEIGHT + 2 * TILE) * DEPTH) != 0)
+            return 0;
+        rounding_room = room;
+    }
+    return 1;
+}
 
 /* Whether the CPU has the matrix unit and AVX512-BF16, and the kernel lets this process use them. */
 static int has_bfloat16(void)
@@ -132,6 +155,7 @@ AMX_TARGET static void four_tiles(float *out, ptrdiff_t stride, const uint16_t *
         if (!is_whole)
             for (ptrdiff_t c = 0; c < columns; c += TILE)
                 copy_sums(sums + c, 2 * TILE, out + c, stride, rows, columns - c);
+        __asm__ volatile("" : : : "memory"); /* nor what a tile is loaded from, here and below */
         _tile_loadd(0, place, bytes);
         _tile_loadd(1, place + TILE, bytes);
         _tile_loadd(2, (char *)place + TILE * bytes, bytes);
@@ -142,6 +166,7 @@ AMX_TARGET static void four_tiles(float *out, ptrdiff_t stride, const uint16_t *
         _tile_zero(2);
         _tile_zero(3);
     }
+    __asm__ volatile("" : : : "memory");
     for (ptrdiff_t c = 0; c < chunks; c++) {
         const uint16_t *pairs = c == chunks - 1 ? last : panel + 2 * c * size;
         _tile_loadd(4, upper + c * size, 64);
@@ -159,6 +184,7 @@ AMX_TARGET static void four_tiles(float *out, ptrdiff_t stride, const uint16_t *
     _tile_stored(1, place + TILE, bytes);
     _tile_stored(2, (char *)place + TILE * bytes, bytes);
     _tile_stored(3, (char *)(place + TILE) + TILE * bytes, bytes);
+    __asm__ volatile("" : : : "memory");
     if (!is_whole)
         for (ptrdiff_t c = 0; c < columns; c += TILE)
             copy_sums(out + c, stride, sums + c, 2 * TILE, rows, columns - c);
@@ -175,6 +201,7 @@ AMX_TARGET static void configure_tiles(void)
         shape.bytes[tile] = 64;
         shape.rows[tile] = TILE;
     }
+    __asm__ volatile("" : : "r"(&shape) : "memory"); /* some compilers do not know that all of it is read */
     _tile_loadconfig(&shape);
 }
 
@@ -225,7 +252,7 @@ AMX_TARGET static void multiply_bfloat16(float *out, ptrdiff_t out_stride, ptrdi
                                          ptrdiff_t panel_size, int packed, ptrdiff_t rows, ptrdiff_t columns,
                                          ptrdiff_t depth, int accumulate)
 {
-    uint16_t rounded[HEIGHT * DEPTH] __attribute__((aligned(64))), buffer[2 * TILE * DEPTH] __attribute__((aligned(64)));
+    uint16_t *rounded = rounding_room, *buffer = rounded + HEIGHT * DEPTH; /* a part of left, a part of a panel */
     const ptrdiff_t size = TILE * CHUNK, width = 2 * TILE;
     configure_tiles();
     for (ptrdiff_t k = 0; k < depth; k += DEPTH) {
@@ -310,7 +337,15 @@ AMX_TARGET static void pack_transposed_bfloat16(float *panels, const float *righ
 
 #else
 
-static int bfloat16_is_on; /* never */
+static int bfloat16_is_on(void)
+{
+    return 0;
+}
+
+static int set_bfloat16(int wanted)
+{
+    return !wanted;
+}
 
 static int has_bfloat16(void)
 {

@@ -37,6 +37,7 @@ def softmax_backward_weight(
     exps: NDArray[_Real],
     shifts: NDArray[_Real],
     log_norms: NDArray[_Real],
+    log_probs: NDArray[_Real],
     hidden: NDArray[_Real],
     targets: NDArray[np.int32],
     rows: NDArray[_Real],

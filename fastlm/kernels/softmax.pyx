@@ -83,7 +83,7 @@ def softmax_forward_backward(
     dhidden : (N, H), overwritten
         Rows with a negative target have no gradient.
     exps : (P, V, W), overwritten
-        E of the module's docstring, for `softmax_backward_weight`.
+        E of the module's docstring, for `softmax_backward_weight`; where operands are rounded, 0 for the targets.
     shifts : (P, K, W), overwritten
         m of the module's docstring, for the K = ceil(V / block) blocks.
     hidden, weight, bias, targets
@@ -114,9 +114,10 @@ def softmax_forward_backward(
 
 def softmax_backward_weight(
     real[:, ::1] dweight, real[::1] dbias, double[::1] squares, const real[:, :, ::1] exps,
-    const real[:, :, ::1] shifts, const real[:, ::1] log_norms, const real[:, ::1] hidden, const int[::1] targets,
-    real[:, :, ::1] rows, real[:, ::1] scales, real[:, ::1] lanes, double penalty, double factor, Py_ssize_t block,
-    Py_ssize_t start, Py_ssize_t stop, bint accumulate,
+    const real[:, :, ::1] shifts, const real[:, ::1] log_norms, const real[::1] log_probs,
+    const real[:, ::1] hidden, const int[::1] targets, real[:, :, ::1] rows, real[:, ::1] scales,
+    real[:, ::1] lanes, double penalty, double factor, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop,
+    bint accumulate,
 ):
     """Gradient of the loss of `softmax_forward_backward` with respect to some blocks of the output table.
 
@@ -130,7 +131,8 @@ def softmax_backward_weight(
     exps : (P, V, W)
     shifts : (P, K, W)
     log_norms : (P, W)
-        All three as `softmax_forward_backward` left them.
+    log_probs : (N,)
+        All four as `softmax_forward_backward` left them.
     hidden : (N, H)
         Not packed.
     targets : (N,) int32
@@ -147,7 +149,7 @@ def softmax_backward_weight(
     cdef Py_ssize_t N = hidden.shape[0], H = hidden.shape[1], P = exps.shape[0], W = exps.shape[2]
     cdef Py_ssize_t V = dweight.shape[0], K = shifts.shape[1]
     check_saved(N, V, exps, shifts, log_norms, block)
-    check_weight_arguments(N, H, V, P, W, block, dweight, dbias, targets, rows, scales, lanes)
+    check_weight_arguments(N, H, V, P, W, block, dweight, dbias, log_probs, targets, rows, scales, lanes)
     if squares.shape[0] != K:
         raise ValueError(f"squares has shape ({squares.shape[0]},), expected ({K},): one for each block")
     if not 0 <= start <= stop <= K:
@@ -163,8 +165,8 @@ def softmax_backward_weight(
         return
     with nogil:
         backward_weight(
-            &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0], &hidden[0, 0],
-            &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], penalty, factor, N, V, H, block, start, stop,
+            &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0],
+            &log_probs[0], &hidden[0, 0], &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], penalty, factor, N, V, H, block, start, stop,
             accumulate)
 
 
@@ -234,17 +236,19 @@ cdef void forward_backward(
     unpack_transposed(dhidden, H, scratch, H, N)
     for i in range(N):
         if targets[i] >= 0:
-            add_scaled(dhidden + i * H, -<real>factor, weight + targets[i] * H, H)
+            add_scaled(
+                dhidden + i * H, target_gradient(log_probs[i], log_norms[i], penalty, factor), weight + targets[i] * H, H)
 
 
 cdef void backward_weight(
     real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
-    const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double penalty, double factor,
+    const real* log_probs, const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double penalty, double factor,
     Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ) noexcept nogil:
     """What `softmax_backward_weight` does, on arrays of the same shapes; N, V and H are not 0."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
     cdef Py_ssize_t i, k, p, first, size
+    cdef real gradient
     cdef real* latest = scales + P * W
     cdef size_t scales_size = <size_t>(P * W) * sizeof(real)
     for k in range(start, stop):
@@ -268,8 +272,9 @@ cdef void backward_weight(
         multiply(dweight + first * H, H, exps + first * W, W, 1, V * W, rows, size, H, P * W, accumulate)
         for i in range(N):
             if first <= targets[i] < first + size:
-                add_scaled(dweight + targets[i] * H, -<real>factor, hidden + i * H, H)
-                dbias[targets[i]] -= <real>factor
+                gradient = target_gradient(log_probs[i], log_norms[i], penalty, factor)
+                add_scaled(dweight + targets[i] * H, gradient, hidden + i * H, H)
+                dbias[targets[i]] += gradient
         squares[k] = sum_squares(dweight + first * H, size * H)
 
 
@@ -296,7 +301,21 @@ cdef inline bint exponentiate(
         for i in range(W):
             sums[i] *= factor[i]
     exp_panel(exps, sums, bias, shift, size)
+    if rounds_operands():  # see target_gradient
+        for i in range(columns):
+            if first <= targets[i] < first + size:
+                exps[(targets[i] - first) * W + i] = 0
     return risen
+
+
+cdef inline real target_gradient(real log_prob, real log_norm, double penalty, double factor) noexcept nogil:
+    """What products with E leave to be added of the gradient with respect to the target's logit.
+
+    That is -y of p - y; where E is rounded, all of it, as p - y of a well predicted target is less than rounding.
+    """
+    if rounds_operands():
+        return <real>(factor * (exp(log_prob) * (1 + 2 * penalty * log_norm) - 1))
+    return -<real>factor
 
 
 cdef inline void normalize(
@@ -362,13 +381,13 @@ cdef check_saved(
 
 cdef check_weight_arguments(
     Py_ssize_t N, Py_ssize_t H, Py_ssize_t V, Py_ssize_t P, Py_ssize_t W, Py_ssize_t block,
-    const real[:, ::1] dweight, const real[::1] dbias, const int[::1] targets, const real[:, :, ::1] rows,
-    const real[:, ::1] scales, const real[:, ::1] lanes,
+    const real[:, ::1] dweight, const real[::1] dbias, const real[::1] log_probs, const int[::1] targets,
+    const real[:, :, ::1] rows, const real[:, ::1] scales, const real[:, ::1] lanes,
 ):
-    if dweight.shape[1] != H or dbias.shape[0] != V or targets.shape[0] != N:
+    if dweight.shape[1] != H or dbias.shape[0] != V or log_probs.shape[0] != N or targets.shape[0] != N:
         raise ValueError(
-            f"dweight ({V}, {dweight.shape[1]}), dbias ({dbias.shape[0]},) and targets ({targets.shape[0]},) do not "
-            f"fit hidden ({N}, {H}): expected (V, H), (V,), (N,)")
+            f"dweight ({V}, {dweight.shape[1]}), dbias ({dbias.shape[0]},), log_probs ({log_probs.shape[0]},) and "
+            f"targets ({targets.shape[0]},) do not fit hidden ({N}, {H}): expected (V, H), (V,), (N,), (N,)")
     if (
         not same_shape(rows, (H + W - 1) // W, P * W, W) or scales.shape[0] != 2 or scales.shape[1] != P * W
         or lanes.shape[0] != block or lanes.shape[1] != W // 2

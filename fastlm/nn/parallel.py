@@ -17,10 +17,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fastlm.kernels.matrix import bfloat16_is_possible, use_bfloat16
+from fastlm.kernels.matrix import bfloat16_is_possible, use_bfloat16, uses_bfloat16
 
-__all__ = ["Block", "Workers", "available_cores", "even_blocks", "possible_precisions", "tapering_blocks"]
+__all__ = [
+    "PRECISIONS",
+    "Block",
+    "Workers",
+    "available_cores",
+    "even_blocks",
+    "possible_precisions",
+    "products_of",
+    "tapering_blocks",
+]
 
+PRECISIONS = ("float32", "bfloat16")
 MAX_THREADS = 1024  # each has scratch memory of its own
 
 Block = tuple[int, int]
@@ -59,9 +69,28 @@ def tapering_blocks(size: int, at_least: int, threads: int) -> list[Block]:
     return blocks
 
 
+@contextmanager
+def products_of(precision: str) -> Iterator[None]:
+    """Round the operands of float32 products to a precision as long as this is open, and in what is begun meanwhile.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+        One of `possible_precisions`.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    before = uses_bfloat16()
+    try:
+        use_bfloat16(precision == "bfloat16")
+        yield
+    finally:
+        use_bfloat16(before)
+
+
 def possible_precisions() -> tuple[str, ...]:
-    """Return the precisions that `Workers.products_of` takes on this machine."""
-    return ("float32", "bfloat16") if bfloat16_is_possible() else ("float32",)
+    """Return the precisions that `products_of` takes on this machine."""
+    return PRECISIONS if bfloat16_is_possible() else PRECISIONS[:1]
 
 
 def available_cores(control_group: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -101,7 +130,6 @@ class Workers:
         self.threads = available_cores() if threads is None else int(threads)
         self._pool: ThreadPoolExecutor | None = None
         self._deferred: deque[_Job] = deque()
-        self._bfloat16 = False
 
     def __enter__(self) -> Self:
         if self.threads > 1:
@@ -117,20 +145,6 @@ class Workers:
         finally:
             self._pool = None
             self._deferred.clear()
-
-    @contextmanager
-    def products_of(self, precision: str) -> Iterator[None]:
-        """Round the operands of float32 products, as long as this is open, to a precision: "float32", "bfloat16".
-
-        In this thread and in those that help it.
-        """
-        before = use_bfloat16(precision == "bfloat16")
-        self._bfloat16 = precision == "bfloat16"
-        try:
-            yield
-        finally:
-            use_bfloat16(before)
-            self._bfloat16 = before
 
     def share(self, task: Task, size: int, at_least: int) -> None:
         """Run `task` over `range(size)` in one block for each thread, with `at_least` in a block.
@@ -151,7 +165,7 @@ class Workers:
             self.run(task, [(0, size)])
         else:
             blocks = tapering_blocks(size, at_least, self.threads)
-            self._deferred.append(_Job(self._pool, task, blocks, self.threads - 1, self._bfloat16))
+            self._deferred.append(_Job(self._pool, task, blocks, self.threads - 1))
 
     def finish(self) -> None:
         """Return when all that was deferred is done; what is left of it is done here, too."""
@@ -167,37 +181,35 @@ class Workers:
             for start, stop in blocks:
                 task(start, stop, 0)
         else:
-            _Job(self._pool, task, blocks, min(self.threads, len(blocks)) - 1, self._bfloat16).finish()
+            _Job(self._pool, task, blocks, min(self.threads, len(blocks)) - 1).finish()
 
 
 class _Job:
     """Blocks of one task, offered to the threads of a pool."""
 
-    def __init__(
-        self, pool: ThreadPoolExecutor, task: Task, blocks: Sequence[Block], helpers: int, bfloat16: bool
-    ) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, task: Task, blocks: Sequence[Block], helpers: int) -> None:
         self.task = task
         self.queue = deque(blocks)
-        self.futures = [pool.submit(_help, task, self.queue, worker, bfloat16) for worker in range(1, helpers + 1)]
+        self.precision = "bfloat16" if uses_bfloat16() else "float32"
+        self.futures = [pool.submit(self._work, worker) for worker in range(1, helpers + 1)]
 
     def finish(self) -> None:
         """Do what nobody has taken yet, and wait for what the others have taken."""
         try:
-            _work(self.task, self.queue, 0)
+            self._work(0)
         finally:
             taken = [future for future in self.futures if not future.cancel()]
             _wait_for_all(taken)  # the blocks write into the caller's arrays: none may be running when it goes on
         for future in taken:
             future.result()
 
+    def _work(self, worker: int) -> None:
+        """Take blocks, with products as the thread had them that began the job."""
+        with products_of(self.precision):
+            _take_blocks(self.task, self.queue, worker)
 
-def _help(task: Task, queue: deque[Block], worker: int, bfloat16: bool) -> None:
-    """Work in a thread of the pool, with products as the thread that asked for it has them."""
-    use_bfloat16(bfloat16)
-    _work(task, queue, worker)
 
-
-def _work(task: Task, queue: deque[Block], worker: int) -> None:
+def _take_blocks(task: Task, queue: deque[Block], worker: int) -> None:
     """Take blocks until there is none left; after an error nobody finds one."""
     try:
         while queue:

@@ -10,7 +10,7 @@ import numpy as np
 from fastlm.errors import TrainingError
 from fastlm.inference.evaluation import perplexity
 from fastlm.nn.optimizers import gradient_norm
-from fastlm.nn.parallel import Workers
+from fastlm.nn.parallel import Workers, products_of
 from fastlm.nn.parameters import FloatArray
 from fastlm.nn.workspace import Workspace
 from fastlm.training.history import Step
@@ -59,7 +59,7 @@ class Learner:
         for parameter in self._parameters:
             parameter.clear_gradient()
         rate = self.learning_rate = self.schedule.rate(self.num_steps, time)
-        with self._workers.products_of(self._trainer.precision or "float32"):
+        with products_of(self._trainer.precision or "float32"):
             loss, num_tokens = self._model.loss_and_gradients(batch, self._workspace)
         norm = gradient_norm(self._parameters, self._workers)
         step = Step(self.num_steps + 1, epoch, loss / max(1, num_tokens), num_tokens, rate, norm)

@@ -244,11 +244,11 @@ RECIPES = {
             "rnnlm",
             "the plain recurrent network (Mikolov et al. 2010), regularised, in an hour",
             {
-                **{"cell": "elman", "num_layers": 1, "embedding_dim": 320, "hidden_size": 640, "tied": True},
-                **{"embedding_dropout": 0.3, "output_dropout": 0.5, "word_dropout": 0.15},
+                **{"cell": "elman", "num_layers": 1, "embedding_dim": 400, "hidden_size": 400, "tied": True},
+                **{"embedding_dropout": 0.3, "output_dropout": 0.55, "word_dropout": 0.1},
                 **{"recurrent_rate_factor": 0.1, "optimizer": "adamw", "learning_rate": 0.004},
-                **{"weight_decay": 0.05, "batch_size": 20, "bptt_len": 35, "max_grad_norm": 0.25},
-                **{"epochs": 16, "patience": 6},
+                **{"weight_decay": 0.1, "batch_size": 20, "bptt_len": 35, "max_grad_norm": 0.25},
+                **{"epochs": 18, "patience": 6},
             },
         ),
         Recipe(

@@ -21,7 +21,7 @@ from fastlm.nn.optimizers import (
     Optimizer,
     Schedule,
 )
-from fastlm.nn.parallel import MAX_THREADS, possible_precisions
+from fastlm.nn.parallel import MAX_THREADS, PRECISIONS, possible_precisions
 from fastlm.nn.parameters import Parameter
 from fastlm.storage import Source, check_writable
 from fastlm.text.corpus import Corpus
@@ -31,7 +31,7 @@ from fastlm.training.run import Run
 if TYPE_CHECKING:
     from fastlm.training.recipes import Recipe
 
-__all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "Trainer"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "Trainer"]
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": Adam,
@@ -40,7 +40,6 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD,
     "asgd": AveragedSGD,
 }
-PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("cosine", "halving", "constant")
 PATIENCE = 3
 EPOCHS = 10
@@ -80,8 +79,8 @@ class Trainer:
         Gradients of a larger global norm are scaled down to it. Infinity: never.
     precision : {"float32", "bfloat16"}, optional
         To which matrix products of a float32 model round their operands in training; sums, parameters and all that is
-        evaluated stay float32. "bfloat16" is several times as quick on a CPU with AMX (Intel's Xeon since 2023), and
-        is refused on others. None leaves products as they are.
+        evaluated stay float32. "bfloat16" is two to three times as quick on a CPU with AMX (Intel's Xeon since 2023),
+        and is refused on others.
     patience : int, optional
         Stop after so many epochs in a row without a better validation loss; 3 if not given, for "asgd" 3 more than
         `averaging_patience`.
@@ -275,12 +274,17 @@ class Trainer:
         return schedule(self.learning_rate, warmup)
 
 
-def _precision(model: NeuralModel, value: str) -> str:
-    _one_of("precision", value, PRECISIONS)
-    if value == "bfloat16" and model.dtype != np.float32:
-        raise ValueError(f"precision is 'bfloat16', but the model is of {model.dtype}; expected one of float32")
+def _precision(model: NeuralModel, value: str) -> str | None:
+    """Return "bfloat16", or None for products as the model's type has them."""
+    if _one_of("precision", value, PRECISIONS) == str(model.dtype):
+        return None
+    if model.dtype != np.float32:
+        raise ValueError(f"precision is {value!r}, but the model is of {model.dtype}; leave it out")
     if value not in possible_precisions():
-        raise ValueError(f"precision is {value!r}, but this machine has no AMX to multiply it; leave it out")
+        raise ValueError(
+            f"precision is {value!r}, but there is no AMX on this machine, or build or system do not let it be used; "
+            "leave it out"
+        )
     return value
 
 

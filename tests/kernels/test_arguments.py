@@ -84,6 +84,7 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             "squares": rng.random(K),
             **saved,
             "log_norms": real(P, W),
+            "log_probs": -(real(N) ** 2),
             "hidden": real(N, H),
         },
         **{"targets": targets, "rows": real(PH, P * W, W), "scales": real(2, P * W), "lanes": real(block, W // 2)},

@@ -88,7 +88,7 @@ CALLS: dict[str, list[list[Any]]] = {
     "sgd_update": [["VH", "NH", "rows", 1.0, 1e-3], ["VH", "VH2", "all_rows", 1.0, 1e-3]],
     "softmax_backward_weight": [
         [
-            *("VH", "V", "squares", "PVW", "PKW", "PW", "NH", "ids"),
+            *("VH", "V", "squares", "PVW", "PKW", "PW", "N", "NH", "ids"),
             *("scaled", "scales", "lanes", 0.0, 0.01, BLOCK, 0, K, False),
         ],
     ],

@@ -95,18 +95,56 @@ def test_rows_of_a_product_do_not_depend_on_each_other(N: int, D: int, H: int, d
 
 @needs_amx
 @pytest.mark.parametrize(
-    "shape", [(1, 5, 3, 1), (3, 7, 5, 3), (17, 250, 64, 99), (130, 60, 32, 168), (300, 500, 33, 168), (170, 40, 800, 7)]
+    "shape",
+    [(1, 5, 3, 1), (3, 7, 5, 3), (17, 250, 64, 99), (130, 60, 32, 168), (300, 500, 33, 168), (800, 300, 17, 200)],
 )
 def test_the_softmax_is_near_its_oracle(shape: tuple[int, int, int, int]) -> None:
     """Its products read panels that were never packed, and several of them for one block of the table."""
     layer = OutputLayer(*shape, np.float32, no_event=slice(0, None, 5))
-    layer.pack = pack
+    layer.pack, layer.has_targets = pack, False
     layer.hidden, layer.weight = (layer.guards.around(bfloat16(array)) for array in (layer.hidden, layer.weight))
     layer.forward_backward().backward_weight().check(0.02)
     logits = reference.linear_forward(*(array.astype(np.float64) for array in (layer.hidden, layer.weight, layer.bias)))
     rows = np.flatnonzero(layer.targets >= 0)
     expected = reference.log_softmax(logits)[rows, layer.targets[rows]]
     np.testing.assert_allclose(layer.log_probs[rows], expected, 2e-5, 2e-5)  # nothing was left to round before it
+
+
+@needs_amx
+@pytest.mark.parametrize("margin", [2.0, 12.0, 20.0])
+def test_gradients_of_well_predicted_tokens_are_no_rounding_errors(margin: float) -> None:
+    """P - y is then much less than what p w and w, both rounded, differ by."""
+    N, V, H = 70, 90, 32
+    layer = OutputLayer(N, V, H, 40, np.float32)
+    layer.pack, layer.penalty = pack, 0.05
+    layer.weight = layer.guards.around(bfloat16(layer.weight))
+    layer.hidden = layer.guards.around(bfloat16(0.1 * layer.hidden))
+    layer.hidden += bfloat16(np.float32(margin / H) * layer.weight[layer.targets])
+    layer.hidden[:] = bfloat16(layer.hidden)
+    layer.dweight[:], layer.dbias[:] = 0, 0
+    layer.forward_backward().backward_weight()
+    hidden, targets, weight, bias = layer.wide()
+    logits = reference.linear_forward(hidden, weight, bias)
+    log_norms = np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    dlogits = np.exp(logits - log_norms) * (1 + 2 * layer.penalty * log_norms) - np.eye(V)[targets]
+    for name, one in [("dhidden", dlogits @ weight), ("dweight", dlogits.T @ hidden), ("dbias", dlogits.sum(axis=0))]:
+        expected = layer.factor * one
+        error = np.linalg.norm(getattr(layer, name) - expected)
+        assert error <= 0.01 * np.linalg.norm(expected), (name, error / np.linalg.norm(expected))
+
+
+@needs_amx
+@pytest.mark.parametrize(("B", "S", "D", "size"), [(3, 9, 5, 3), (5, 12, 33, 4), (1, 7, 40, 1)])
+def test_windows_are_packed_as_their_rows_are(B: int, S: int, D: int, size: int) -> None:
+    """Runs of an odd number of places make pairs of rows of two runs."""
+    T = S - size + 1
+    runs = real_numbers(np.float32, B, S, D)
+    panels = np.empty((-(-size * D // 32), B * T, 32), np.float32)
+    kernels.pack_windows(panels, runs, size)
+    windows = np.stack([runs[b, t : t + size].reshape(-1) for b in range(B) for t in range(T)])
+    used = 64 * -(-B * T // 2)
+    one, other = (array.reshape(len(array), -1).view(np.uint16)[:, :used] for array in (panels, pack(windows)))
+    assert (one == other).all()
 
 
 @needs_amx

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlm.nn.parallel import Workers, available_cores, even_blocks
+from fastlm.kernels.matrix import uses_bfloat16
+from fastlm.nn.parallel import Workers, available_cores, even_blocks, possible_precisions, products_of
 
 THREADS = [1, 2, 7]
 
@@ -260,3 +261,42 @@ def test_no_thread_is_left(workers: Workers) -> None:
 def test_threads_must_be_a_number_that_a_machine_can_have(threads: Any) -> None:
     with pytest.raises(ValueError, match=f"threads is {threads!r}, expected 1 to 1,024"):
         Workers(threads)
+
+
+# Precision
+
+
+@pytest.mark.skipif("bfloat16" not in possible_precisions(), reason="this CPU has no AMX-BF16")
+def test_a_job_has_the_precision_of_the_thread_that_begins_it() -> None:
+    seen: dict[str, set[bool]] = {"inside": set(), "deferred": set(), "outside": set()}
+
+    def task(name: str) -> Any:
+        def see(start: int, stop: int, worker: int) -> None:
+            seen[name].add(uses_bfloat16())
+            time.sleep(0.001)
+
+        return see
+
+    with Workers(3) as one, Workers(2) as other:
+        with products_of("bfloat16"):
+            one.run(task("inside"), even_blocks(20, 1))
+            other.run(task("inside"), even_blocks(20, 1))
+            one.defer(task("deferred"), 20, 1)
+            with products_of("float32"):
+                one.run(task("outside"), even_blocks(20, 1))
+            assert uses_bfloat16()
+        one.finish()
+        one.run(task("outside"), even_blocks(20, 1))
+    assert seen == {"inside": {True}, "deferred": {True}, "outside": {False}}
+
+
+@pytest.mark.skipif("bfloat16" not in possible_precisions(), reason="this CPU has no AMX-BF16")
+def test_an_error_ends_the_precision() -> None:
+    with pytest.raises(RuntimeError, match="no"), products_of("bfloat16"):
+        raise RuntimeError("no")
+    assert not uses_bfloat16()
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="precision is 'bf16', expected one of float32, bfloat16"), products_of("bf16"):
+        pass

@@ -131,8 +131,8 @@ class Softmax(OutputLayer):
 
         def words(start: int, stop: int, worker: int) -> None:
             kernels.softmax_backward_weight(
-                dweight, dbias, squares, exps, shifts, log_norms, hidden, targets, rows[worker], scales[worker],
-                lanes[worker], self.self_normalising, factor, BLOCK, start, stop, accumulate,
+                dweight, dbias, squares, exps, shifts, log_norms, log_probs, hidden, targets, rows[worker],
+                scales[worker], lanes[worker], self.self_normalising, factor, BLOCK, start, stop, accumulate,
             )  # fmt: skip
 
         workspace.workers.defer(words, shifts.shape[1], 2)
