@@ -1,6 +1,7 @@
 """`fastlm filter`: lines by their perplexity."""
 
 import json
+from pathlib import Path
 
 import pytest
 from tiny_model import TinyModel
@@ -51,6 +52,18 @@ def test_as_json_with_any_number_of_threads(capsys, model, text_file, threads, m
     assert [line["perplexity"] for line in lines] == pytest.approx(
         [score(model, line["text"]).perplexity for line in lines]
     )
+
+
+def test_lines_of_unknown_words_are_left_out(capsys, model, text_file):
+    known = [line for line in LINES if line and "dog" not in line]
+    output, errors = run(capsys, text_file, "--max-unknown", "0")
+    assert output.splitlines() == known
+    assert errors == f"{len(known)} of {len(LINES)} lines kept\n"
+    half = ["dog cat", "dog cat sat", "dog bird cat"]
+    path = Path(text_file).with_name("half.txt")
+    path.write_text("".join(f"{line}\n" for line in half), encoding="utf-8")
+    assert run(capsys, str(path), "--max-unknown", "0.5")[0].splitlines() == half[:2]
+    assert run(capsys, str(path), "--max-unknown", "0.5", "--max-perplexity", "1")[0] == ""
 
 
 def test_lines_that_are_not_utf8(capsys, model, tmp_path, caplog):
