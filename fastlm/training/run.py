@@ -203,7 +203,8 @@ class Run:
         self.history.epochs.append(epoch)  # after it is kept, so that Ctrl-C leaves no epoch that is best and nowhere
         self.place = Place(epoch.epoch + 1)
         self._say(str(epoch))
-        self._tell(epoch)
+        with self.learner.evaluated():  # a callback sees the model that was validated
+            self._tell(epoch)
 
     def _measured_epoch(self) -> Epoch:
         """Validate, and keep the model if it is the best."""

@@ -94,7 +94,7 @@ class Trainer:
     log : path, optional
         A file for JSON lines about steps and epochs.
     callback : callable, optional
-        Called with each `Step` and each `Epoch`.
+        Called with each `Step` and each `Epoch`; at an epoch the model is the one that was validated.
     output : path, optional
         Where the best model so far is saved after each epoch that improves it.
     checkpoint : path, optional

@@ -187,14 +187,22 @@ def test_averages_are_kept_and_training_goes_on_from_the_last_step(tmp_path: Pat
     model, path = rnnlm(), tmp_path / "model.fastlm"
     options: dict[str, Any] = {"learning_rate": 6.0, "schedule": "constant", "batch_size": 4, "bptt_len": 10}
     last: list[float] = []
+    seen: list[float] = []
+    values: list[np.ndarray] = []
 
     def record(event: Step | Epoch) -> None:
-        if isinstance(event, Epoch):
-            last.append(loss_of(model, VALID))
+        if isinstance(event, Step):
+            values[:] = [value.copy() for value in model.parameters.values()]
+            return
+        seen.append(loss_of(model, VALID))
+        for value, of_last_step in zip(model.parameters.values(), values, strict=True):
+            np.copyto(value, of_last_step)
+        last.append(loss_of(model, VALID))
 
     trainer = Trainer(model, optimizer="asgd", averaging_patience=1, threads=1, output=path, callback=record, **options)
     history = trainer.fit(TRAIN, VALID, epochs=8)
     kept = [epoch.valid_loss for epoch in history.epochs]
+    assert seen == pytest.approx(kept, rel=1e-6)
     begun = next(epoch for epoch, loss in enumerate(kept) if loss != pytest.approx(last[epoch], rel=1e-6))
     assert kept[:begun] == pytest.approx(last[:begun], rel=1e-6)
     assert all(average < value for average, value in zip(kept[begun:], last[begun:], strict=True))
