@@ -166,8 +166,8 @@ def softmax_backward_weight(
     with nogil:
         backward_weight(
             &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0],
-            &log_probs[0], &hidden[0, 0], &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], penalty, factor, N, V, H, block, start, stop,
-            accumulate)
+            &log_probs[0], &hidden[0, 0], &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], penalty, factor,
+            N, V, H, block, start, stop, accumulate)
 
 
 cdef void forward(
@@ -200,6 +200,7 @@ cdef void forward_backward(
     """What `softmax_forward_backward` does, on arrays of the same shapes; N, V and H are not 0."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
     cdef Py_ssize_t together = TOGETHER if rounds_operands() else 1, group, start, count, p, k, i, first, size
+    cdef real gradient
     cdef real* shift
     cdef real[MOST_COLUMNS] scale
     begin(log_probs, log_norms, N, P * W)
@@ -236,13 +237,14 @@ cdef void forward_backward(
     unpack_transposed(dhidden, H, scratch, H, N)
     for i in range(N):
         if targets[i] >= 0:
-            add_scaled(
-                dhidden + i * H, target_gradient(log_probs[i], log_norms[i], penalty, factor), weight + targets[i] * H, H)
+            gradient = target_gradient(log_probs[i], log_norms[i], penalty, factor)
+            add_scaled(dhidden + i * H, gradient, weight + targets[i] * H, H)
 
 
 cdef void backward_weight(
     real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
-    const real* log_probs, const real* hidden, const int* targets, real* rows, real* scales, real* lanes, double penalty, double factor,
+    const real* log_probs, const real* hidden, const int* targets, real* rows, real* scales, real* lanes,
+    double penalty, double factor,
     Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ) noexcept nogil:
     """What `softmax_backward_weight` does, on arrays of the same shapes; N, V and H are not 0."""
