@@ -155,7 +155,7 @@ AMX_TARGET static void four_tiles(float *out, ptrdiff_t stride, const uint16_t *
         if (!is_whole)
             for (ptrdiff_t c = 0; c < columns; c += TILE)
                 copy_sums(sums + c, 2 * TILE, out + c, stride, rows, columns - c);
-        __asm__ volatile("" : : : "memory"); /* nor what a tile is loaded from, here and below */
+        __asm__ volatile("" : : : "memory"); /* some compilers do not know what tiles read and write */
         _tile_loadd(0, place, bytes);
         _tile_loadd(1, place + TILE, bytes);
         _tile_loadd(2, (char *)place + TILE * bytes, bytes);
@@ -201,7 +201,7 @@ AMX_TARGET static void configure_tiles(void)
         shape.bytes[tile] = 64;
         shape.rows[tile] = TILE;
     }
-    __asm__ volatile("" : : "r"(&shape) : "memory"); /* some compilers do not know that all of it is read */
+    __asm__ volatile("" : : "r"(&shape) : "memory"); /* all of it is read */
     _tile_loadconfig(&shape);
 }
 

@@ -17,6 +17,6 @@ cdef void forward_backward(
 cdef void backward_weight(
     real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
     const real* log_probs, const real* hidden, const int* targets, real* rows, real* scales, real* lanes,
-    double penalty, double factor,
-    Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start, Py_ssize_t stop, bint accumulate,
+    double penalty, double factor, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start,
+    Py_ssize_t stop, bint accumulate,
 ) noexcept nogil
