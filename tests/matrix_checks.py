@@ -70,11 +70,11 @@ def check_exactly(N: int, D: int, H: int, dtype: type, pack: Pack = pack) -> Non
         assert np.array_equal(result, expected[name]), f"{name} of N={N}, D={D}, H={H} is wrong in {dtype.__name__}"
 
 
-def check_nearly(N: int, D: int, H: int, dtype: type) -> Products:
+def check_nearly(N: int, D: int, H: int, dtype: type, pack: Pack = pack) -> Products:
     """Assert that products are as near to NumPy as any order of the sums would be; return them."""
     arrays = operands(N, D, H, dtype, real_numbers)
     expected, size = oracle(**arrays), oracle(**{name: np.abs(array) for name, array in arrays.items()})
-    results = products(**arrays)
+    results = products(**arrays, pack=pack)
     for name, depth in {"y": D + 1, "dx": H, "dw": N, "db": N, "added": N + 1}.items():
         error = np.abs(results[name] - expected[name])
         assert (error <= (depth + 1) * np.finfo(dtype).eps * size[name]).all(), (name, N, D, H, dtype)

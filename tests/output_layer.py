@@ -16,7 +16,9 @@ class OutputLayer:
     """Random hidden states, weights, biases and targets; what each kernel leaves is an attribute of its name."""
 
     pack = staticmethod(reference.pack)
+    height = staticmethod(lambda depth: depth)  # of what `pack` packs
     has_targets = True  # whether probabilities of targets stay in exps
+    together = 1  # panels in the forward pass
 
     def __init__(
         self, N: int, V: int, H: int, block: int, dtype: type = np.float64, *, no_event: slice = slice(0)
@@ -71,20 +73,20 @@ class OutputLayer:
         P, _, W = panels.shape
         self.log_probs, self.log_norms = self.poison(len(self.hidden)), self.poison(P, W)
         kernels.softmax_forward(
-            self.log_probs, self.log_norms, panels, self.weight, self.bias, self.targets, self.poison(self.block, W),
-            self.poison(P, W),
+            self.log_probs, self.log_norms, panels, self.weight, self.bias, self.targets,
+            self.poison(self.together, self.block, W), self.poison(P, W),
         )  # fmt: skip
         return self
 
     def forward_backward(self, kernel: Kernel = kernels.softmax_forward_backward) -> "OutputLayer":
         panels, V = self.guards.around(self.pack(self.hidden.T)), len(self.weight)
-        P, H, W = panels.shape
+        P, _, W = panels.shape
         self.log_probs, self.log_norms = self.poison(len(self.hidden)), self.poison(P, W)
         self.dhidden = self.poison(*self.hidden.shape)
         self.exps, self.shifts = self.poison(P, V, W), self.poison(P, self.num_blocks, W)
         kernel(
             self.log_probs, self.log_norms, self.dhidden, self.exps, self.shifts, panels, self.weight, self.bias,
-            self.targets, self.poison(P, H, W), self.penalty, self.factor, self.block,
+            self.targets, self.poison(P, self.hidden.shape[1], W), self.penalty, self.factor, self.block,
         )  # fmt: skip
         return self
 
@@ -98,7 +100,7 @@ class OutputLayer:
         """Run after `forward_backward`, for parts of the blocks, by default for all of them at once."""
         P, _, W = self.exps.shape
         H = self.hidden.shape[1]
-        rows, scales = self.poison(-(-H // W), P * W, W), self.poison(2, P * W)
+        rows, scales = self.poison(-(-H // W), self.height(P * W), W), self.poison(2, P * W)
         self.squares = self.guards.array(np.float64, self.num_blocks)
         for start, stop in [(0, self.num_blocks)] if parts is None else parts:
             kernel(

@@ -54,10 +54,10 @@ def class_forward(
             packed = &scratch[0]
             log_norms = packed + whole_panels(n, W) * H
             shifts = log_norms + whole_panels(n, W)
-            pack_transposed_rows(packed, &hidden[tokens, 0], H, H, n)
+            pack_transposed_rows(packed, H, &hidden[tokens, 0], H, H, n)
             softmax.forward(
-                &log_probs[tokens], log_norms, packed, &weight[first, 0], &bias[first], &targets[tokens],
-                shifts + whole_panels(n, W), shifts, n, m, H, m)
+                &log_probs[tokens], log_norms, packed, H, &weight[first, 0], &bias[first], &targets[tokens],
+                shifts + whole_panels(n, W), shifts, 1, n, m, H, m)
 
 
 def class_forward_backward(
@@ -121,15 +121,15 @@ def class_forward_backward(
             shifts = log_norms + columns
             scales = shifts + columns
             exps = scales + 2 * columns
-            pack_transposed_rows(packed, &hidden[tokens, 0], H, H, n)
+            pack_transposed_rows(packed, H, &hidden[tokens, 0], H, H, n)
             softmax.forward_backward(
-                &log_probs[tokens], log_norms, &dhidden[tokens, 0], exps, shifts, packed, &weight[first, 0],
+                &log_probs[tokens], log_norms, &dhidden[tokens, 0], exps, shifts, packed, H, &weight[first, 0],
                 &bias[first], &targets[tokens], dpacked, 0, factor, n, m, H, m)
             scales[0] = NAN  # no scaled rows are there to be used again
             softmax.backward_weight(
                 &dweight[row, 0], &dbias[row], &squares[g], exps, shifts, log_norms, &log_probs[tokens],
-                &hidden[tokens, 0], &targets[tokens], rows, scales, exps + columns * m, 0, factor, n, m, H, m, 0, 1,
-                False)
+                &hidden[tokens, 0], &targets[tokens], rows, columns, scales, exps + columns * m, 0, factor, n, m, H,
+                m, 0, 1, False)
 
 
 def class_scratch_size(const int[::1] token_bounds, const int[::1] row_bounds, Py_ssize_t H, Py_ssize_t itemsize):

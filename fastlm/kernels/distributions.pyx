@@ -76,7 +76,7 @@ def softmax_log_probs_batch(
             size = min(block, V - first)
             for p in range(P):
                 multiply(
-                    &logits[0, 0], W, &weight[first, 0], H, 1, 0, &hidden[p, 0, 0], size, W, H, False)
+                    &logits[0, 0], W, &weight[first, 0], H, 1, 0, &hidden[p, 0, 0], hidden.shape[1], size, W, H, False)
                 unpack_transposed(&log_probs[p * W, first], V, &logits[0, 0], size, min(W, N - p * W))
         for i in range(N):
             normalise(&log_probs[i, 0], &bias[0], &scratch[0], V)

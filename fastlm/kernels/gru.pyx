@@ -58,7 +58,7 @@ def gru_forward(
                 else:
                     memcpy(&previous[t, i, 0], &hidden[t - 1, i, 0], size)
             multiply(
-                &products[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], B, 3 * H, H,
+                &products[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], H, B, 3 * H, H,
                 False)
             for i in range(B):
                 gru_row(&hidden[t, i, 0], &gates[t, i, 0], &products[t, i, 0], &previous[t, i, 0], H)
@@ -107,7 +107,7 @@ def gru_backward(
                 gru_gradient(
                     &dgates[t, i, 0], &dproducts[t, i, 0], &dinitial[i, 0], &dhidden[t, i, 0], &gates[t, i, 0],
                     &products[t, i, 0], &previous[t, i, 0], H)
-            multiply(&dinitial[0, 0], H, &dproducts[t, 0, 0], stride, 1, 0, &w_hh[0, 0, 0], B, H, 3 * H, True)
+            multiply(&dinitial[0, 0], H, &dproducts[t, 0, 0], stride, 1, 0, &w_hh[0, 0, 0], 3 * H, B, H, 3 * H, True)
             for i in range(B):
                 if resets[t, i]:
                     memset(&dinitial[i, 0], 0, size)

@@ -2,7 +2,7 @@
 
 from libc.string cimport memcpy, memset
 
-from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, real
+from fastlm.kernels.matrix cimport check_panels, multiply, real
 from fastlm.kernels.vector cimport add_matrix_vector, add_scaled, tanh_gradient, tanh_rows
 
 
@@ -31,7 +31,7 @@ def linear_forward(
         for i in range(N):
             memcpy(&output[i, 0], &bias[0], <size_t>H * sizeof(real))
         if D > 0:
-            multiply(&output[0, 0], H, &inputs[0, 0], D, 1, 0, &weight[0, 0, 0], N, H, D, True)
+            multiply(&output[0, 0], H, &inputs[0, 0], D, 1, 0, &weight[0, 0, 0], weight.shape[1], N, H, D, True)
 
 
 def linear_backward(real[:, ::1] dinputs, const real[:, ::1] doutput, const real[:, :, ::1] weight):
@@ -55,7 +55,7 @@ def linear_backward(real[:, ::1] dinputs, const real[:, ::1] doutput, const real
         memset(&dinputs[0, 0], 0, <size_t>(N * D) * sizeof(real))
         return
     with nogil:
-        multiply(&dinputs[0, 0], D, &doutput[0, 0], H, 1, 0, &weight[0, 0, 0], N, D, H, False)
+        multiply(&dinputs[0, 0], D, &doutput[0, 0], H, 1, 0, &weight[0, 0, 0], weight.shape[1], N, D, H, False)
 
 
 def linear_backward_weight(
@@ -93,7 +93,8 @@ def linear_backward_weight(
         if not accumulate and N == 0 and D > 0:
             memset(&dweight[0, 0], 0, <size_t>(H * D) * sizeof(real))
         if N > 0 and D > 0:
-            multiply(&dweight[0, 0], D, &doutput[0, 0], 1, stride, 0, &inputs[0, 0, 0], H, D, N, accumulate)
+            multiply(
+                &dweight[0, 0], D, &doutput[0, 0], 1, stride, 0, &inputs[0, 0, 0], inputs.shape[1], H, D, N, accumulate)
         if dbias.shape[0] > 0:
             for i in range(N):
                 add_scaled(&dbias[0], <real>1.0, &doutput[i, 0], H)
@@ -154,12 +155,3 @@ def tanh_backward(real[:, ::1] dinputs, const real[:, ::1] dhidden, const real[:
         return
     with nogil:
         tanh_gradient(&dinputs[0, 0], &dhidden[0, 0], &hidden[0, 0], N * H)
-
-
-cdef check_panels(const real[:, :, ::1] panels, Py_ssize_t depth, Py_ssize_t columns):
-    cdef Py_ssize_t width = PANEL_BYTES // <Py_ssize_t>sizeof(real), count = (columns + width - 1) // width
-    if panels.shape[0] != count or panels.shape[1] != depth or panels.shape[2] != width:
-        raise ValueError(
-            f"the packed operand has shape ({panels.shape[0]}, {panels.shape[1]}, {panels.shape[2]}), expected "
-            f"({count}, {depth}, {width}): {columns} columns of {depth} in panels, as pack_matrix or pack_transposed "
-            f"packs them")

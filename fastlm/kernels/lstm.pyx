@@ -61,7 +61,8 @@ def lstm_forward(
                     memcpy(&previous[t, i, 0], &hidden[t - 1, i, 0], size)
                     memcpy(&previous_cell[t, i, 0], &cell[t - 1, i, 0], size)
             multiply(
-                &gates[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], B, 4 * H, H, True)
+                &gates[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], H, B, 4 * H, H,
+                True)
             for i in range(B):
                 lstm_row(&hidden[t, i, 0], &cell[t, i, 0], &gates[t, i, 0], &previous_cell[t, i, 0], H)
 
@@ -110,7 +111,7 @@ def lstm_backward(
                 lstm_gradient(
                     &dgates[t, i, 0], &dinitial_cell[i, 0], &dhidden[t, i, 0], &dinitial[i, 0], &gates[t, i, 0],
                     &cell[t, i, 0], &previous_cell[t, i, 0], H)
-            multiply(&dinitial[0, 0], H, &dgates[t, 0, 0], stride, 1, 0, &w_hh[0, 0, 0], B, H, 4 * H, False)
+            multiply(&dinitial[0, 0], H, &dgates[t, 0, 0], stride, 1, 0, &w_hh[0, 0, 0], 4 * H, B, H, 4 * H, False)
             for i in range(B):
                 if resets[t, i]:
                     memset(&dinitial[i, 0], 0, size)

@@ -10,19 +10,20 @@ cpdef enum:
 
 cdef void multiply(
     real* out, Py_ssize_t out_stride, const real* left, Py_ssize_t row, Py_ssize_t step, Py_ssize_t fold,
-    const real* panels, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint accumulate,
+    const real* panels, Py_ssize_t height, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint accumulate,
 ) noexcept nogil
 
 cdef void multiply_panels(
     real* out, Py_ssize_t out_panel, const real* left, Py_ssize_t row, Py_ssize_t step, const real* panels,
-    Py_ssize_t panel_size, bint packed, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t depth, bint accumulate,
+    Py_ssize_t panel_size, bint packed, bint split, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t depth,
+    bint accumulate,
 ) noexcept nogil
 
 cdef bint rounds_operands() noexcept nogil
 
 cdef void pack(
-    real* panels, const real* right, Py_ssize_t stride, const real* scales, Py_ssize_t depth, Py_ssize_t columns,
-    Py_ssize_t padded,
+    real* panels, Py_ssize_t height, const real* right, Py_ssize_t stride, const real* scales, Py_ssize_t depth,
+    Py_ssize_t columns, Py_ssize_t padded,
 ) noexcept nogil
 
 cdef void fill_panels(
@@ -33,9 +34,15 @@ cdef void fill_panels(
 cdef void finish_panels(real* panels, Py_ssize_t depth, Py_ssize_t columns) noexcept nogil
 
 cdef void pack_transposed_rows(
-    real* panels, const real* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns,
+    real* panels, Py_ssize_t height, const real* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns,
 ) noexcept nogil
 
 cdef void unpack_transposed(
     real* out, Py_ssize_t stride, const real* panels, Py_ssize_t depth, Py_ssize_t columns,
 ) noexcept nogil
+
+cdef check_panels(const real[:, :, ::1] panels, Py_ssize_t D, Py_ssize_t N)
+
+cdef inline Py_ssize_t split_rows(Py_ssize_t depth) noexcept nogil:
+    """Height of a panel of this depth that is split."""
+    return 3 * ((depth + 1) // 2)

@@ -28,48 +28,51 @@ cdef extern from "matrix.h" nogil:
     void unpack_transposed_f64(
         double* out, Py_ssize_t stride, const double* panels, Py_ssize_t depth, Py_ssize_t columns) noexcept
 
-cdef extern from "matrix_bfloat16.h" nogil:
-    int has_bfloat16() noexcept
-    bint bfloat16_is_on() noexcept
-    int set_bfloat16(int wanted) noexcept
-    void multiply_bfloat16(
-        float* out, Py_ssize_t out_stride, Py_ssize_t out_panel, const float* left, Py_ssize_t row, Py_ssize_t step,
-        Py_ssize_t fold, const float* panels, Py_ssize_t panel_size, int packed, Py_ssize_t rows, Py_ssize_t columns,
-        Py_ssize_t depth, int accumulate) noexcept
-    void pack_bfloat16(
-        float* panels, const float* right, Py_ssize_t stride, const float* scales, Py_ssize_t depth,
-        Py_ssize_t columns, Py_ssize_t padded) noexcept
-    void round_panel(unsigned short* to, const float* panel, Py_ssize_t depth) noexcept
-    void pack_transposed_bfloat16(
-        float* panels, const float* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns) noexcept
+cdef extern from "matrix_tiles.h" nogil:
+    bint operands_are_rounded() noexcept
+    void round_operands(bint wanted) noexcept
+    int has_tiles() noexcept
+    int may_use_tiles() noexcept
+    void multiply_tiles(
+        int parts, float* out, Py_ssize_t out_stride, Py_ssize_t out_panel, const float* left, Py_ssize_t row,
+        Py_ssize_t step, Py_ssize_t fold, const float* panels, Py_ssize_t panel_size, int packed, Py_ssize_t rows,
+        Py_ssize_t columns, Py_ssize_t depth, int accumulate) noexcept
+    void pack_tiles(
+        int parts, float* panels, Py_ssize_t panel_size, const float* right, Py_ssize_t stride, const float* scales,
+        Py_ssize_t depth, Py_ssize_t columns, Py_ssize_t padded) noexcept
+    void pack_transposed_tiles(
+        int parts, float* panels, Py_ssize_t panel_size, const float* right, Py_ssize_t stride, Py_ssize_t depth,
+        Py_ssize_t columns) noexcept
+    void round_panel(float* panel, Py_ssize_t depth) noexcept
 
 
 def lower_level(int level):
     """The CPU's level, or the lower one that FASTLM_CPU_LEVEL asks for, to try a lesser CPU's code on a better one."""
-    asked = os.environ.get("FASTLM_CPU_LEVEL", "2")
-    if asked not in ("0", "1", "2"):
-        raise ValueError(f"the environment variable FASTLM_CPU_LEVEL is {asked!r}, expected 0, 1 or 2, or none")
+    asked = os.environ.get("FASTLM_CPU_LEVEL", "3")
+    if asked not in ("0", "1", "2", "3"):
+        raise ValueError(f"the environment variable FASTLM_CPU_LEVEL is {asked!r}, expected 0, 1, 2 or 3, or none")
     return min(level, int(asked))
 
 
-cdef int LEVEL = lower_level(matrix_level())  # set once, here, and only read ever after
-cpu_level = LEVEL
+# Set once, here, and only read ever after: the levels of matrix.h, and 3 where there is a matrix unit beside AVX-512.
+cpu_level = lower_level(3 if has_tiles() else matrix_level())
+cdef int LEVEL = min(cpu_level, 2)
 
 
-cdef int possible = -1  # not asked yet
+cdef int allowed = -1  # not asked yet
 
 
-def bfloat16_is_possible():
-    """Whether this CPU has what `use_bfloat16` asks for, and build and system let the process use it.
+def tiles_are_possible():
+    """Whether this CPU has a matrix unit (AMX), and build and system let the process use it.
 
     Returns
     -------
     bool
     """
-    global possible
-    if possible < 0:
-        possible = LEVEL >= 2 and has_bfloat16() == 1
-    return possible == 1
+    global allowed
+    if allowed < 0:
+        allowed = cpu_level >= 3 and may_use_tiles() == 1
+    return allowed == 1
 
 
 def uses_bfloat16():
@@ -79,44 +82,63 @@ def uses_bfloat16():
     -------
     bool
     """
-    return bool(bfloat16_is_on())
+    return bool(rounds_operands())
 
 
 def use_bfloat16(bint wanted):
     """Say whether the products of float32 that this thread makes from now on round their operands to bfloat16.
 
-    Sums stay float32. What is packed in one way is for products of this way alone. Before a thread ends it says False,
-    so that its memory for rounded operands is freed.
+    Sums stay float32. What is packed in one way is for products of this way alone.
 
     Parameters
     ----------
     wanted : bool
-        True only where `bfloat16_is_possible`.
+        True only where `tiles_are_possible`.
 
     Returns
     -------
     bool
         What it was before.
     """
-    cdef bint before = bfloat16_is_on()
-    if wanted and not bfloat16_is_possible():
+    cdef bint before = rounds_operands()
+    if wanted and not tiles_are_possible():
         raise ValueError(
             "products of bfloat16 are not possible on this machine: its CPU has no AMX-BF16, or build or system do not "
             "let it be used")
-    if not set_bfloat16(wanted):
-        raise MemoryError("no memory for operands that are rounded to bfloat16")
+    round_operands(wanted)
     return bool(before)
+
+
+def split_height(Py_ssize_t depth):
+    """Rows of a panel whose elements are split into three parts of bfloat16 each, for products as exact as float32.
+
+    Such a panel is (3, ceil(depth / 2), W) pairs of bfloat16. Kernels know it by its height. It is possible for float32
+    where `tiles_are_possible`, and worth its while for many rows of the left operand.
+
+    Parameters
+    ----------
+    depth : int
+
+    Returns
+    -------
+    int
+    """
+    return split_rows(depth)
 
 
 cdef void multiply(
     real* out, Py_ssize_t out_stride, const real* left, Py_ssize_t row, Py_ssize_t step, Py_ssize_t fold,
-    const real* panels, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint accumulate,
+    const real* panels, Py_ssize_t height, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint accumulate,
 ) noexcept nogil:
-    """out (rows, columns) = left (rows, depth) panels [+ out]; for the strides see matrix_levels.h."""
+    """out (rows, columns) = left (rows, depth) panels [+ out]; for the strides see matrix_levels.h.
+
+    The height of the panels is the depth, or its `split_rows` where they are split.
+    """
     if real is float:
-        if bfloat16_is_on():
-            multiply_bfloat16(
-                out, out_stride, 32, left, row, step, fold, panels, 32 * depth, True, rows, columns, depth, accumulate)
+        if height != depth or rounds_operands():
+            multiply_tiles(
+                3 if height != depth else 1, out, out_stride, 32, left, row, step, fold, panels, 32 * height, True,
+                rows, columns, depth, accumulate)
             return
         multiply_f32(LEVEL, out, out_stride, left, row, step, fold, panels, rows, columns, depth, accumulate)
     else:
@@ -125,35 +147,41 @@ cdef void multiply(
 
 cdef void multiply_panels(
     real* out, Py_ssize_t out_panel, const real* left, Py_ssize_t row, Py_ssize_t step, const real* panels,
-    Py_ssize_t panel_size, bint packed, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t depth, bint accumulate,
+    Py_ssize_t panel_size, bint packed, bint split, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t depth,
+    bint accumulate,
 ) noexcept nogil:
     """Products of one left operand with panels that stand apart: out (count, rows, W) = left (rows, depth) panels.
 
-    `out_panel` and `panel_size` are from one to the next; panels (depth, W) may be computed and not `packed`.
+    `out_panel` and `panel_size` are from one to the next; panels (depth, W) may be computed and not `packed`. Whether
+    operands are `split` does not show in those.
     """
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), p
     if real is float:
-        if bfloat16_is_on():
-            multiply_bfloat16(
-                out, 32, out_panel, left, row, step, 0, panels, panel_size, packed, rows, 32 * count, depth, accumulate)
+        if split or rounds_operands():
+            multiply_tiles(
+                3 if split else 1, out, 32, out_panel, left, row, step, 0, panels, panel_size, packed, rows, 32 * count,
+                depth, accumulate)
             return
     for p in range(count):
-        multiply(out + p * out_panel, W, left, row, step, 0, panels + p * panel_size, rows, W, depth, accumulate)
+        multiply(out + p * out_panel, W, left, row, step, 0, panels + p * panel_size, depth, rows, W, depth, accumulate)
 
 
 cdef bint rounds_operands() noexcept nogil:
-    """Whether this thread's products round their operands, so that those of one left operand are best made together."""
-    return bfloat16_is_on()
+    """Whether this thread has said so by `use_bfloat16`."""
+    return operands_are_rounded()
 
 
 cdef void pack(
-    real* panels, const real* right, Py_ssize_t stride, const real* scales, Py_ssize_t depth, Py_ssize_t columns,
-    Py_ssize_t padded,
+    real* panels, Py_ssize_t height, const real* right, Py_ssize_t stride, const real* scales, Py_ssize_t depth,
+    Py_ssize_t columns, Py_ssize_t padded,
 ) noexcept nogil:
-    """Panels of right (depth, columns), its row k times scales[k] unless scales is NULL, then zeros."""
+    """Panels of right (depth, columns), its row k times scales[k] unless scales is NULL, then zeros, up to `padded`.
+
+    They are split if their height is not `padded`.
+    """
     if real is float:
-        if bfloat16_is_on():
-            pack_bfloat16(panels, right, stride, scales, depth, columns, padded)
+        if height != padded or rounds_operands():
+            pack_tiles(3 if height != padded else 1, panels, 32 * height, right, stride, scales, depth, columns, padded)
             return
     fill_panels(panels, right, stride, scales, depth, columns, padded)
 
@@ -162,7 +190,7 @@ cdef void fill_panels(
     real* panels, const real* right, Py_ssize_t stride, const real* scales, Py_ssize_t depth, Py_ssize_t columns,
     Py_ssize_t padded,
 ) noexcept nogil:
-    """Do what `pack` does; the panels are for `finish_panels` then, and may be filled in parts."""
+    """Do what `pack` does where nothing is split; the panels are for `finish_panels`, and may be filled in parts."""
     if real is float:
         pack_f32(panels, right, stride, scales, depth, columns, padded)
     else:
@@ -173,18 +201,19 @@ cdef void finish_panels(real* panels, Py_ssize_t depth, Py_ssize_t columns) noex
     """Make of filled panels what products take."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), p
     if real is float:
-        if bfloat16_is_on():
+        if rounds_operands():
             for p in range((columns + W - 1) // W):
-                round_panel(<unsigned short*>(panels + p * depth * W), panels + p * depth * W, depth)
+                round_panel(panels + p * depth * W, depth)
 
 
 cdef void pack_transposed_rows(
-    real* panels, const real* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns,
+    real* panels, Py_ssize_t height, const real* right, Py_ssize_t stride, Py_ssize_t depth, Py_ssize_t columns,
 ) noexcept nogil:
-    """Panels of the transpose of right (columns, depth)."""
+    """Panels of the transpose of right (columns, depth), split if their height is not the depth."""
     if real is float:
-        if bfloat16_is_on():
-            pack_transposed_bfloat16(panels, right, stride, depth, columns)
+        if height != depth or rounds_operands():
+            pack_transposed_tiles(
+                3 if height != depth else 1, panels, 32 * height, right, stride, depth, columns)
             return
         pack_transposed_f32(panels, right, stride, depth, columns)
     else:
@@ -207,7 +236,8 @@ def pack_matrix(real[:, :, ::1] panels, const real[:, ::1] matrix):
     Parameters
     ----------
     panels : (ceil(N / W), D, W), overwritten
-        W is `panel_width` of the type: 32 columns of float32, 16 of float64. Padded with zeros.
+        W is `panel_width` of the type: 32 columns of float32, 16 of float64. Padded with zeros. In place of D, the
+        height may be `split_height(D)`.
     matrix : (D, N)
     """
     cdef Py_ssize_t D = matrix.shape[0], N = matrix.shape[1]
@@ -215,7 +245,7 @@ def pack_matrix(real[:, :, ::1] panels, const real[:, ::1] matrix):
     if D == 0 or N == 0:
         return
     with nogil:
-        pack(&panels[0, 0, 0], &matrix[0, 0], N, <const real*>NULL, D, N, D)
+        pack(&panels[0, 0, 0], panels.shape[1], &matrix[0, 0], N, <const real*>NULL, D, N, D)
 
 
 def pack_transposed(real[:, :, ::1] panels, const real[:, ::1] matrix):
@@ -232,12 +262,18 @@ def pack_transposed(real[:, :, ::1] panels, const real[:, ::1] matrix):
     if D == 0 or N == 0:
         return
     with nogil:
-        pack_transposed_rows(&panels[0, 0, 0], &matrix[0, 0], D, D, N)
+        pack_transposed_rows(&panels[0, 0, 0], panels.shape[1], &matrix[0, 0], D, D, N)
 
 
 cdef check_panels(const real[:, :, ::1] panels, Py_ssize_t D, Py_ssize_t N):
+    """Raise ValueError unless these are panels of N columns of D, split or not."""
     cdef Py_ssize_t width = PANEL_BYTES // <Py_ssize_t>sizeof(real), count = (N + width - 1) // width
-    if panels.shape[0] != count or panels.shape[1] != D or panels.shape[2] != width:
+    cdef bint can_be_split = real is float and tiles_are_possible()
+    if (
+        panels.shape[0] != count or panels.shape[2] != width
+        or (panels.shape[1] != D and not (can_be_split and panels.shape[1] == split_rows(D)))
+    ):
+        split = f" or, split, ({count}, {split_rows(D)}, {width})" if can_be_split else ""
         raise ValueError(
-            f"panels has shape ({panels.shape[0]}, {panels.shape[1]}, {panels.shape[2]}), expected "
-            f"({count}, {D}, {width}) for {N} columns of {D}")
+            f"the panels have shape ({panels.shape[0]}, {panels.shape[1]}, {panels.shape[2]}), expected "
+            f"({count}, {D}, {width}){split}: {N} columns of {D}, as pack_matrix or pack_transposed packs them")

@@ -50,7 +50,7 @@ def elman_forward(
                     memcpy(&previous[t, i, 0], &hidden[t - 1, i, 0], <size_t>H * sizeof(real))
                 memcpy(&hidden[t, i, 0], &inputs[t, i, 0], <size_t>H * sizeof(real))
             multiply(
-                &hidden[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], B, H, H, True)
+                &hidden[t, 0, 0], stride, &previous[t, 0, 0], previous_stride, 1, 0, &w_hh[0, 0, 0], H, B, H, H, True)
             for i in range(B):
                 tanh_rows(&hidden[t, i, 0], H)
 
@@ -93,7 +93,7 @@ def elman_backward(
                 memcpy(&dinputs[t, i, 0], &dhidden[t, i, 0], <size_t>H * sizeof(real))
                 add_scaled(&dinputs[t, i, 0], <real>1.0, &dinitial[i, 0], H)
                 tanh_gradient(&dinputs[t, i, 0], &dinputs[t, i, 0], &hidden[t, i, 0], H)
-            multiply(&dinitial[0, 0], H, &dinputs[t, 0, 0], stride, 1, 0, &w_hh[0, 0, 0], B, H, H, False)
+            multiply(&dinitial[0, 0], H, &dinputs[t, 0, 0], stride, 1, 0, &w_hh[0, 0, 0], H, B, H, H, False)
             for i in range(B):
                 if resets[t, i]:
                     memset(&dinitial[i, 0], 0, <size_t>H * sizeof(real))

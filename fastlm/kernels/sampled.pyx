@@ -93,7 +93,7 @@ def sampled_softmax_forward_backward(
         for k in range((N + TOKENS - 1) // TOKENS):
             first = k * TOKENS
             size = min(<Py_ssize_t>TOKENS, N - first)
-            multiply(&dlogits[first, 0], S, &hidden[first, 0], H, 1, 0, &columns[0, 0, 0], size, S, H, False)
+            multiply(&dlogits[first, 0], S, &hidden[first, 0], H, 1, 0, &columns[0, 0, 0], H, size, S, H, False)
             for i in range(first, first + size):
                 if targets[i] < 0:
                     no_event(&log_probs[i], &dlogits[i, 0], &dtargets[i], S)
@@ -142,7 +142,7 @@ def nce_forward_backward(
         for k in range((N + TOKENS - 1) // TOKENS):
             first = k * TOKENS
             size = min(<Py_ssize_t>TOKENS, N - first)
-            multiply(&dlogits[first, 0], S, &hidden[first, 0], H, 1, 0, &columns[0, 0, 0], size, S, H, False)
+            multiply(&dlogits[first, 0], S, &hidden[first, 0], H, 1, 0, &columns[0, 0, 0], H, size, S, H, False)
             for i in range(first, first + size):
                 if targets[i] < 0:
                     no_event(&scores[i], &dlogits[i, 0], &dtargets[i], S)
@@ -193,7 +193,7 @@ def sampled_backward_weight(
         memset(&dweight[start, 0], 0, <size_t>((stop - start) * H) * sizeof(real))
         memset(&dbias[start], 0, <size_t>(stop - start) * sizeof(real))
         if samples > 0 and N > 0:
-            multiply(&dweight[start, 0], H, &dlogits[0, start], 1, S, 0, &inputs[0, 0, 0], samples, H, N, False)
+            multiply(&dweight[start, 0], H, &dlogits[0, start], 1, S, 0, &inputs[0, 0, 0], N, samples, H, N, False)
             for i in range(N):
                 add_scaled(&dbias[start], <real>1.0, &dlogits[i, start], samples)
         for i in range(N):
@@ -235,7 +235,7 @@ cdef inline void hidden_gradient(
     const real[:, :, ::1] rows, Py_ssize_t first, Py_ssize_t size, Py_ssize_t S,
 ) noexcept nogil:
     cdef Py_ssize_t H = weight.shape[1], i
-    multiply(dhidden + first * H, H, dlogits + first * S, S, 1, 0, &rows[0, 0, 0], size, H, S, False)
+    multiply(dhidden + first * H, H, dlogits + first * S, S, 1, 0, &rows[0, 0, 0], S, size, H, S, False)
     for i in range(first, first + size):
         if targets[i] >= 0:
             add_scaled(dhidden + i * H, dtargets[i], &weight[targets[i], 0], H)

@@ -16,7 +16,7 @@ from libc.math cimport exp, log
 from libc.string cimport memcmp, memcpy, memset
 
 from fastlm.kernels.matrix cimport (
-    PANEL_BYTES, multiply, multiply_panels, pack, real, rounds_operands, unpack_transposed,
+    PANEL_BYTES, check_panels, multiply, multiply_panels, pack, real, rounds_operands, unpack_transposed,
 )
 from fastlm.kernels.vector cimport (
     add_scaled, add_weighted_panel, exp_panel, raise_shifts, row_sum, scale_panel, sum_squares,
@@ -24,14 +24,15 @@ from fastlm.kernels.vector cimport (
 
 cdef enum:
     MOST_COLUMNS = 32  # of a panel
-    TOGETHER = 8  # panels of tokens for which a block of the table is rounded once, if products round their operands
+    ROUNDED_TOGETHER = 8  # panels of tokens for which a block of the table is rounded once, where operands are rounded
+    SPLIT_TOGETHER = 32  # and split once, where they are split
 
 cdef double LOWEST = -3e38  # a shift that any finite logit of a float32 is far beyond
 
 
 def softmax_forward(
     real[::1] log_probs, real[:, ::1] log_norms, const real[:, :, ::1] hidden, const real[:, ::1] weight,
-    const real[::1] bias, const int[::1] targets, real[:, ::1] exps, real[:, ::1] shifts,
+    const real[::1] bias, const int[::1] targets, real[:, :, ::1] exps, real[:, ::1] shifts,
 ):
     """Log-probability of each target under `softmax(hidden weight' + bias)`.
 
@@ -42,27 +43,27 @@ def softmax_forward(
     log_norms : (P, W), overwritten
         log Z, the logarithm of the sum of exp(logit) over the vocabulary, of the tokens in P = ceil(N / W) panels.
     hidden : (P, H, W)
-        hidden (N, H), as `pack_transposed` packs it.
+        hidden (N, H), as `pack_transposed` packs it, split or not.
     weight : (V, H)
     bias : (V,)
     targets : (N,) int32 below V
-    exps : (block, W), scratch
-        Its height is the number of words taken at a time.
+    exps : (panels, block, W), scratch
+        Numbers of panels and of words taken at a time.
     shifts : (P, W), scratch
     """
-    cdef Py_ssize_t N = targets.shape[0], P = hidden.shape[0], H = hidden.shape[1], W = hidden.shape[2]
-    cdef Py_ssize_t V = weight.shape[0], block = exps.shape[0]
+    cdef Py_ssize_t N = targets.shape[0], P = hidden.shape[0], H = weight.shape[1], W = hidden.shape[2]
+    cdef Py_ssize_t V = weight.shape[0], together = exps.shape[0], block = exps.shape[1]
     check_output(N, P, H, W, V, log_probs, log_norms, hidden, weight, bias)
-    if block < 1 or exps.shape[1] != W or shifts.shape[0] != P or shifts.shape[1] != W:
+    if together < 1 or block < 1 or exps.shape[2] != W or shifts.shape[0] != P or shifts.shape[1] != W:
         raise ValueError(
-            f"exps ({block}, {exps.shape[1]}) and shifts ({shifts.shape[0]}, {shifts.shape[1]}) do not fit: expected "
-            f"(block, {W}) with a block of at least 1 word, and ({P}, {W})")
+            f"exps ({together}, {block}, {exps.shape[2]}) and shifts ({shifts.shape[0]}, {shifts.shape[1]}) do not "
+            f"fit: expected (panels, block, {W}) with at least 1 panel and a block of at least 1 word, and ({P}, {W})")
     if N == 0 or V == 0 or H == 0:
         return
     with nogil:
         forward(
-            &log_probs[0], &log_norms[0, 0], &hidden[0, 0, 0], &weight[0, 0], &bias[0], &targets[0], &exps[0, 0],
-            &shifts[0, 0], N, V, H, block)
+            &log_probs[0], &log_norms[0, 0], &hidden[0, 0, 0], hidden.shape[1], &weight[0, 0], &bias[0], &targets[0],
+            &exps[0, 0, 0], &shifts[0, 0], together, N, V, H, block)
 
 
 def softmax_forward_backward(
@@ -96,7 +97,7 @@ def softmax_forward_backward(
     block : int
         Words taken at a time.
     """
-    cdef Py_ssize_t N = targets.shape[0], P = hidden.shape[0], H = hidden.shape[1], W = hidden.shape[2]
+    cdef Py_ssize_t N = targets.shape[0], P = hidden.shape[0], H = weight.shape[1], W = hidden.shape[2]
     cdef Py_ssize_t V = weight.shape[0]
     check_output(N, P, H, W, V, log_probs, log_norms, hidden, weight, bias)
     check_saved(N, V, exps, shifts, log_norms, block)
@@ -109,7 +110,7 @@ def softmax_forward_backward(
     with nogil:
         forward_backward(
             &log_probs[0], &log_norms[0, 0], &dhidden[0, 0], &exps[0, 0, 0], &shifts[0, 0, 0], &hidden[0, 0, 0],
-            &weight[0, 0], &bias[0], &targets[0], &scratch[0, 0, 0], penalty, factor, N, V, H, block)
+            hidden.shape[1], &weight[0, 0], &bias[0], &targets[0], &scratch[0, 0, 0], penalty, factor, N, V, H, block)
 
 
 def softmax_backward_weight(
@@ -136,7 +137,7 @@ def softmax_backward_weight(
     hidden : (N, H)
         Not packed.
     targets : (N,) int32
-    rows : (ceil(H / W), P W, W), scratch
+    rows : (ceil(H / W), P W, W), scratch, or as high as panels that are split
     scales : (2, P W), scratch
         Both as a call for other blocks left them, whose scaled rows are used again, or scales[0] filled with NaN.
     lanes : (block, W / 2), scratch
@@ -166,16 +167,18 @@ def softmax_backward_weight(
     with nogil:
         backward_weight(
             &dweight[0, 0], &dbias[0], &squares[0], &exps[0, 0, 0], &shifts[0, 0, 0], &log_norms[0, 0],
-            &log_probs[0], &hidden[0, 0], &targets[0], &rows[0, 0, 0], &scales[0, 0], &lanes[0, 0], penalty, factor,
-            N, V, H, block, start, stop, accumulate)
+            &log_probs[0], &hidden[0, 0], &targets[0], &rows[0, 0, 0], rows.shape[1], &scales[0, 0], &lanes[0, 0],
+            penalty, factor, N, V, H, block, start, stop, accumulate)
 
 
 cdef void forward(
-    real* log_probs, real* log_norms, const real* hidden, const real* weight, const real* bias, const int* targets,
-    real* exps, real* shifts, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block,
+    real* log_probs, real* log_norms, const real* hidden, Py_ssize_t height, const real* weight, const real* bias,
+    const int* targets, real* exps, real* shifts, Py_ssize_t together, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H,
+    Py_ssize_t block,
 ) noexcept nogil:
     """What `softmax_forward` does, on arrays of the same shapes; N, V and H are not 0."""
-    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, p, i, k, first, size
+    cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, group, start, count, p, i, k
+    cdef Py_ssize_t first, size
     cdef real[MOST_COLUMNS] factor
     begin(log_probs, log_norms, N, P * W)
     for i in range(P * W):
@@ -183,23 +186,30 @@ cdef void forward(
     for k in range((V + block - 1) // block):
         first = k * block
         size = min(block, V - first)
-        for p in range(P):
-            multiply(exps, W, weight + first * H, H, 1, 0, hidden + p * H * W, size, W, H, False)
-            exponentiate(
-                exps, shifts + p * W, log_norms + p * W, factor, log_probs + p * W, bias + first, targets + p * W,
-                first, size, W, min(W, N - p * W))
+        for group in range((P + together - 1) // together):
+            start = group * together
+            count = min(together, P - start)
+            multiply_panels(
+                exps, size * W, weight + first * H, H, 1, hidden + start * height * W, height * W, True, height != H,
+                count, size, H, False)
+            for p in range(start, start + count):
+                exponentiate(
+                    exps + (p - start) * size * W, shifts + p * W, log_norms + p * W, factor, log_probs + p * W,
+                    bias + first, targets + p * W, first, size, W, min(W, N - p * W))
     for p in range(P):
         normalize(log_probs + p * W, log_norms + p * W, shifts + p * W, targets + p * W, W, min(W, N - p * W))
 
 
 cdef void forward_backward(
-    real* log_probs, real* log_norms, real* dhidden, real* exps, real* shifts, const real* hidden, const real* weight,
-    const real* bias, const int* targets, real* scratch, double penalty, double factor, Py_ssize_t N, Py_ssize_t V,
-    Py_ssize_t H, Py_ssize_t block,
+    real* log_probs, real* log_norms, real* dhidden, real* exps, real* shifts, const real* hidden, Py_ssize_t height,
+    const real* weight, const real* bias, const int* targets, real* scratch, double penalty, double factor,
+    Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block,
 ) noexcept nogil:
     """What `softmax_forward_backward` does, on arrays of the same shapes; N, V and H are not 0."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
-    cdef Py_ssize_t together = TOGETHER if rounds_operands() else 1, group, start, count, p, k, i, first, size
+    cdef bint split = height != H
+    cdef Py_ssize_t together = SPLIT_TOGETHER if split else ROUNDED_TOGETHER if rounds_operands() else 1
+    cdef Py_ssize_t group, start, count, p, k, i, first, size
     cdef real gradient
     cdef real* shift
     cdef real[MOST_COLUMNS] scale
@@ -211,8 +221,8 @@ cdef void forward_backward(
             start = group * together
             count = min(together, P - start)
             multiply_panels(
-                exps + (start * V + first) * W, V * W, weight + first * H, H, 1, hidden + start * H * W, H * W, True,
-                count, size, H, False)
+                exps + (start * V + first) * W, V * W, weight + first * H, H, 1, hidden + start * height * W,
+                height * W, True, split, count, size, H, False)
             for p in range(start, start + count):
                 shift = shifts + (p * K + k) * W
                 for i in range(W):
@@ -224,7 +234,7 @@ cdef void forward_backward(
                     scale_panel(scratch + p * H * W, scale, H)
             multiply_panels(
                 scratch + start * H * W, H * W, weight + first * H, 1, H, exps + (start * V + first) * W, V * W, False,
-                count, H, size, k > 0)
+                split, count, H, size, k > 0)
     for p in range(P):
         for i in range(W):
             scale[i] = <real>factor / log_norms[p * W + i] if p * W + i < N and targets[p * W + i] >= 0 else 0
@@ -243,9 +253,9 @@ cdef void forward_backward(
 
 cdef void backward_weight(
     real* dweight, real* dbias, double* squares, const real* exps, const real* shifts, const real* log_norms,
-    const real* log_probs, const real* hidden, const int* targets, real* rows, real* scales, real* lanes,
-    double penalty, double factor, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block, Py_ssize_t start,
-    Py_ssize_t stop, bint accumulate,
+    const real* log_probs, const real* hidden, const int* targets, real* rows, Py_ssize_t height, real* scales,
+    real* lanes, double penalty, double factor, Py_ssize_t N, Py_ssize_t V, Py_ssize_t H, Py_ssize_t block,
+    Py_ssize_t start, Py_ssize_t stop, bint accumulate,
 ) noexcept nogil:
     """What `softmax_backward_weight` does, on arrays of the same shapes; N, V and H are not 0."""
     cdef Py_ssize_t W = PANEL_BYTES // <Py_ssize_t>sizeof(real), P = (N + W - 1) // W, K = (V + block - 1) // block
@@ -265,13 +275,13 @@ cdef void backward_weight(
             add_penalty(latest, log_norms, penalty, P * W)
         if memcmp(scales, latest, scales_size) != 0:  # seldom: shifts rarely change
             memcpy(scales, latest, scales_size)
-            pack(rows, hidden, H, scales, N, H, P * W)
+            pack(rows, height, hidden, H, scales, N, H, P * W)
         memset(lanes, 0, <size_t>(size * (W // 2)) * sizeof(real))
         for p in range(P):
             add_weighted_panel(lanes, exps + (p * V + first) * W, scales + p * W, size)
         for i in range(size):
             dbias[first + i] = row_sum(lanes + i * (W // 2), W // 2) + (dbias[first + i] if accumulate else 0)
-        multiply(dweight + first * H, H, exps + first * W, W, 1, V * W, rows, size, H, P * W, accumulate)
+        multiply(dweight + first * H, H, exps + first * W, W, 1, V * W, rows, height, size, H, P * W, accumulate)
         for i in range(N):
             if first <= targets[i] < first + size:
                 gradient = target_gradient(log_probs[i], log_norms[i], penalty, factor)
@@ -348,18 +358,12 @@ cdef check_output(
     Py_ssize_t N, Py_ssize_t P, Py_ssize_t H, Py_ssize_t W, Py_ssize_t V, const real[::1] log_probs,
     const real[:, ::1] log_norms, const real[:, :, ::1] hidden, const real[:, ::1] weight, const real[::1] bias,
 ):
-    if W != PANEL_BYTES // <Py_ssize_t>sizeof(real) or P != (N + W - 1) // W:
-        raise ValueError(
-            f"hidden has shape ({P}, {H}, {W}), expected ({(N + W - 1) // W if W else 0}, {H}, "
-            f"{PANEL_BYTES // sizeof(real)}): the {N} tokens in panels, as pack_transposed packs them")
-    if (
-        log_probs.shape[0] != N or log_norms.shape[0] != P or log_norms.shape[1] != W or weight.shape[1] != H
-        or bias.shape[0] != V
-    ):
+    check_panels(hidden, H, N)
+    if log_probs.shape[0] != N or log_norms.shape[0] != P or log_norms.shape[1] != W or bias.shape[0] != V:
         raise ValueError(
             f"log_probs ({log_probs.shape[0]},), log_norms ({log_norms.shape[0]}, {log_norms.shape[1]}), weight "
-            f"({V}, {weight.shape[1]}) and bias ({bias.shape[0]},) do not fit {N} tokens in {P} panels of {H} x {W}: "
-            f"expected (N,), (P, W), (V, H), (V,)")
+            f"({V}, {H}) and bias ({bias.shape[0]},) do not fit {N} tokens in {P} panels of {W}: expected (N,), "
+            f"(P, W), (V, H), (V,)")
 
 
 cdef check_saved(
@@ -370,10 +374,8 @@ cdef check_saved(
     if block < 1:
         raise ValueError(f"block is {block}, expected at least 1 word")
     blocks = (V + block - 1) // block
-    if (
-        not same_shape(exps, panels, V, width) or not same_shape(shifts, panels, blocks, width)
-        or log_norms.shape[0] != panels or log_norms.shape[1] != width
-    ):
+    if not same_shape(exps, panels, V, width) or not same_shape(shifts, panels, blocks, width) \
+            or log_norms.shape[0] != panels or log_norms.shape[1] != width:
         raise ValueError(
             f"exps ({exps.shape[0]}, {exps.shape[1]}, {exps.shape[2]}), shifts ({shifts.shape[0]}, {shifts.shape[1]}, "
             f"{shifts.shape[2]}) and log_norms ({log_norms.shape[0]}, {log_norms.shape[1]}) do not fit {N} tokens and "
@@ -390,11 +392,8 @@ cdef check_weight_arguments(
         raise ValueError(
             f"dweight ({V}, {dweight.shape[1]}), dbias ({dbias.shape[0]},), log_probs ({log_probs.shape[0]},) and "
             f"targets ({targets.shape[0]},) do not fit hidden ({N}, {H}): expected (V, H), (V,), (N,), (N,)")
-    if (
-        not same_shape(rows, (H + W - 1) // W, P * W, W) or scales.shape[0] != 2 or scales.shape[1] != P * W
-        or lanes.shape[0] != block or lanes.shape[1] != W // 2
-    ):
+    check_panels(rows, P * W, H)
+    if scales.shape[0] != 2 or scales.shape[1] != P * W or lanes.shape[0] != block or lanes.shape[1] != W // 2:
         raise ValueError(
-            f"scratch arrays rows ({rows.shape[0]}, {rows.shape[1]}, {rows.shape[2]}), scales ({scales.shape[0]}, "
-            f"{scales.shape[1]}) and lanes ({lanes.shape[0]}, {lanes.shape[1]}) do not fit: expected "
-            f"({(H + W - 1) // W}, {P * W}, {W}), (2, {P * W}), ({block}, {W // 2})")
+            f"scratch arrays scales ({scales.shape[0]}, {scales.shape[1]}) and lanes ({lanes.shape[0]}, "
+            f"{lanes.shape[1]}) do not fit: expected (2, {P * W}), ({block}, {W // 2})")

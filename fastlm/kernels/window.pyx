@@ -45,10 +45,14 @@ def window_forward(
         if D == 0:
             pass  # the bias is all
         elif T == 1:  # rows of one run would not fill a tile
-            multiply(&output[0, 0, 0], H, &inputs[0, first, 0], S * D, 1, 0, &weight[0, 0, 0], B, H, size * D, True)
+            multiply(
+                &output[0, 0, 0], H, &inputs[0, first, 0], S * D, 1, 0, &weight[0, 0, 0], size * D, B, H, size * D,
+                True)
         else:
             for b in range(B):
-                multiply(&output[b, 0, 0], H, &inputs[b, first, 0], D, 1, 0, &weight[0, 0, 0], T, H, size * D, True)
+                multiply(
+                    &output[b, 0, 0], H, &inputs[b, first, 0], D, 1, 0, &weight[0, 0, 0], size * D, T, H, size * D,
+                    True)
 
 
 def window_backward(
@@ -78,7 +82,7 @@ def window_backward(
             for b in range(B):
                 for k in range(size):
                     multiply(
-                        &dinputs[b, first + k, 0], D, &doutput[b, 0, 0], H, 1, 0, &weight[k * count, 0, 0], T, D, H,
+                        &dinputs[b, first + k, 0], D, &doutput[b, 0, 0], H, 1, 0, &weight[k * count, 0, 0], H, T, D, H,
                         True)
 
 
@@ -102,7 +106,7 @@ def pack_words(real[:, :, ::1] panels, const real[:, ::1] weight, Py_ssize_t siz
         return
     with nogil:
         for k in range(size):
-            pack(&panels[k * count, 0, 0], &weight[0, k * D], size * D, <const real*>NULL, H, D, H)
+            pack(&panels[k * count, 0, 0], H, &weight[0, k * D], size * D, <const real*>NULL, H, D, H)
 
 
 def pack_windows(real[:, :, ::1] panels, const real[:, :, ::1] inputs, Py_ssize_t size):

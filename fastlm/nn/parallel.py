@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fastlm.kernels.matrix import bfloat16_is_possible, use_bfloat16, uses_bfloat16
+from fastlm.kernels.matrix import tiles_are_possible, use_bfloat16, uses_bfloat16
 
 __all__ = [
     "PRECISIONS",
@@ -90,7 +90,7 @@ def products_of(precision: str) -> Iterator[None]:
 
 def possible_precisions() -> tuple[str, ...]:
     """Return the precisions that `products_of` takes on this machine."""
-    return PRECISIONS if bfloat16_is_possible() else PRECISIONS[:1]
+    return PRECISIONS if tiles_are_possible() else PRECISIONS[:1]
 
 
 def available_cores(control_group: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

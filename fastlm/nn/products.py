@@ -2,6 +2,9 @@
 
 Every row of a product is the same whatever rows stand beside it (see kernels/matrix.h), so rows are cut into as many
 blocks as there are threads, where there is enough to do.
+
+Where the CPU has a matrix unit, right operands of products with many rows are split for it (see matrix_tiles.h), which
+is as exact as float32 and quicker. Whether rows are many is not said of the rows of a block, but of all.
 """
 
 from collections.abc import Callable
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastlm import kernels
+from fastlm.kernels.matrix import split_height, tiles_are_possible, uses_bfloat16
 from fastlm.nn.parameters import FloatArray, Parameter
 from fastlm.nn.workspace import Workspace
 
@@ -22,10 +26,12 @@ __all__ = [
     "packed_weight",
     "packed_weight_gradient",
     "rows_worth_a_thread",
+    "uses_tiles",
     "weight_gradient",
 ]
 
 WORTH_A_THREAD = 10_000_000  # multiply-adds: waking a thread takes about as long as these
+MANY_ROWS = 128  # of the left operand: to split an element of the right one takes as long as half of them gain
 PACKED_APART = 100  # multiply-adds that take as long as to put an element into its panel, across rows
 
 
@@ -34,24 +40,33 @@ def rows_worth_a_thread(multiply_adds: int) -> int:
     return -(-WORTH_A_THREAD // max(1, multiply_adds))
 
 
-def packed_shape(depth: int, columns: int, dtype: DTypeLike) -> tuple[int, int, int]:
-    """Return (panels, depth, W), the shape of a packed operand."""
+def uses_tiles(dtype: DTypeLike) -> bool:
+    """Return whether products of this type with many rows are made by the CPU's matrix unit."""
+    return np.dtype(dtype) == np.float32 and tiles_are_possible()
+
+
+def packed_shape(depth: int, columns: int, dtype: DTypeLike, rows: int = 0) -> tuple[int, int, int]:
+    """Return (panels, height, W), the shape of a right operand for products with so many rows: split, if many."""
     width = kernels.PANEL_BYTES // np.dtype(dtype).itemsize
-    return -(-columns // width), depth, width
+    is_split = rows >= MANY_ROWS and uses_tiles(dtype) and not uses_bfloat16()
+    return -(-columns // width), split_height(depth) if is_split else depth, width
 
 
-def packed(matrix: FloatArray, workspace: Workspace, name: str = "packed") -> FloatArray:
-    """Pack `matrix` (D, N) as right operand; it lasts until the next operand is packed under the same name."""
+def packed(matrix: FloatArray, workspace: Workspace, name: str = "packed", *, rows: int = 0) -> FloatArray:
+    """Pack `matrix` (D, N) as right operand of products with so many rows.
+
+    It lasts until the next operand is packed under the same name.
+    """
     depth, columns = matrix.shape
-    panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype))
+    panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype, rows))
     kernels.pack_matrix(panels, matrix)
     return panels
 
 
-def packed_transposed(matrix: FloatArray, workspace: Workspace, name: str = "packed") -> FloatArray:
+def packed_transposed(matrix: FloatArray, workspace: Workspace, name: str = "packed", *, rows: int = 0) -> FloatArray:
     """Pack the transpose of `matrix` (N, D), as `packed` does."""
     columns, depth = matrix.shape
-    panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype))
+    panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype, rows))
     width = panels.shape[2]
 
     def some_panels(start: int, stop: int, worker: int) -> None:
@@ -61,12 +76,12 @@ def packed_transposed(matrix: FloatArray, workspace: Workspace, name: str = "pac
     return panels
 
 
-def packed_weight(name: str, matrix: FloatArray, workspace: Workspace) -> FloatArray:
-    """Pack the transpose of a weight (N, D); once, if the workspace keeps weights."""
+def packed_weight(name: str, matrix: FloatArray, workspace: Workspace, *, rows: int = 0) -> FloatArray:
+    """Pack the transpose of a weight (N, D) for products with so many rows; once, if the workspace keeps weights."""
     if not workspace.keeps_weights:
-        return packed_transposed(matrix, workspace)
-    if (kept := f"{name}.packed") not in workspace.saved:
-        workspace.saved[kept] = packed_transposed(matrix, workspace, kept)
+        return packed_transposed(matrix, workspace, rows=rows)
+    if (kept := f"{name}.packed{' for many' * (rows >= MANY_ROWS)}") not in workspace.saved:
+        workspace.saved[kept] = packed_transposed(matrix, workspace, kept, rows=rows)
     panels: FloatArray = workspace.saved[kept]
     return panels
 
@@ -75,7 +90,7 @@ def affine(
     output: FloatArray, inputs: FloatArray, weight: Parameter, bias: Parameter | None, workspace: Workspace
 ) -> None:
     """Overwrite `output` (N, H) by inputs W' [+ b]."""
-    panels = packed_weight(weight.name, weight.value, workspace)
+    panels = packed_weight(weight.name, weight.value, workspace, rows=len(inputs))
     added = np.zeros(output.shape[1], output.dtype) if bias is None else bias.value
 
     def rows(start: int, stop: int, worker: int) -> None:
@@ -86,7 +101,7 @@ def affine(
 
 def input_gradient(dinputs: FloatArray, doutput: FloatArray, weight: Parameter, workspace: Workspace) -> None:
     """Overwrite `dinputs` (N, D) by doutput W, the gradient through output = inputs W' + b."""
-    panels = packed(weight.value, workspace)
+    panels = packed(weight.value, workspace, rows=len(dinputs))
 
     def rows(start: int, stop: int, worker: int) -> None:
         kernels.linear_backward(dinputs[start:stop], doutput[start:stop], panels)
@@ -110,7 +125,7 @@ def weight_gradient(
     """
 
     def pack() -> FloatArray:
-        return packed(inputs, workspace, f"{weight.name}.inputs")
+        return packed(inputs, workspace, f"{weight.name}.inputs", rows=doutput.shape[1])
 
     packed_weight_gradient(doutput, pack, weight, bias, workspace, mask=mask)
 

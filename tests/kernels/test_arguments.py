@@ -221,8 +221,8 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
             {"overwritten": "hidden cell", "updated": "gates"},
         ),
         "softmax_forward": (
-            log_probs | output | {"exps": real(block, W), "shifts": real(P, W)},
-            {"overwritten": "log_probs log_norms", "scratch": "exps shifts", "longer": [("exps", 0)]},
+            log_probs | output | {"exps": real(2, block, W), "shifts": real(P, W)},
+            {"overwritten": "log_probs log_norms", "scratch": "exps shifts", "longer": [("exps", 0), ("exps", 1)]},
         ),
         "softmax_forward_backward": (
             log_probs

@@ -33,7 +33,8 @@ def arrays() -> dict[str, np.ndarray]:
         "TB4H": (T, B, 4 * H), "TB4H2": (T, B, 4 * H), "BH2": (B, H), "TB3H4": (T, B, 3 * H), "3HH": (3 * H, H),
         "4HH": (4 * H, H), "3H": (3 * H,), "4H": (4 * H,), "H4": (H,), "3H2": (3 * H,), "Q3HW": (Q3, H, W),
         "Q3H": (Q, 3 * H, W), "Q4HW": (Q4, H, W), "Q4H": (Q, 4 * H, W),
-        "blockW": (BLOCK, W), "lanes": (BLOCK, W // 2), "scales": (2, P * W), "scaled": (Q, P * W, W),
+        "blockW": (BLOCK, W), "1blockW": (1, BLOCK, W), "lanes": (BLOCK, W // 2), "scales": (2, P * W),
+        "scaled": (Q, P * W, W),
         "NV": (N, V), "2V": (2, V),
     }  # fmt: skip
     real = {name: rng.uniform(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -92,7 +93,7 @@ CALLS: dict[str, list[list[Any]]] = {
             *("scaled", "scales", "lanes", 0.0, 0.01, BLOCK, 0, K, False),
         ],
     ],
-    "softmax_forward": [["N", "PW", "PHW", "VH", "V", "ids", "blockW", "PW2"]],
+    "softmax_forward": [["N", "PW", "PHW", "VH", "V", "ids", "1blockW", "PW2"]],
     "softmax_forward_backward": [
         ["N", "PW", "NH", "PVW", "PKW", "PHW", "VH", "V", "ids", "PHW2", 0.0, 0.01, BLOCK],
     ],

@@ -15,9 +15,9 @@ from matrix_checks import check_exactly, check_slices, oracle, products, real_nu
 from output_layer import OutputLayer
 
 from fastlm import kernels
-from fastlm.kernels.matrix import bfloat16_is_possible, use_bfloat16
+from fastlm.kernels.matrix import tiles_are_possible, use_bfloat16
 
-needs_amx = pytest.mark.skipif(not bfloat16_is_possible(), reason="this CPU has no AMX-BF16")
+needs_amx = pytest.mark.skipif(not tiles_are_possible(), reason="this CPU has no AMX-BF16")
 
 # Tiles are of 16 rows, 16 columns and 32 in depth; parts of 192 rows and 768 in depth.
 SIZES = st.one_of(st.integers(1, 70), st.sampled_from([95, 96, 97, 191, 192, 193, 400]))
@@ -26,7 +26,7 @@ DEPTHS = st.one_of(SIZES, st.sampled_from([767, 768, 769, 800, 1537]))
 
 @pytest.fixture(autouse=True)
 def rounded() -> Iterator[None]:
-    if not bfloat16_is_possible():
+    if not tiles_are_possible():
         yield
         return
     before = use_bfloat16(True)
@@ -164,7 +164,7 @@ def test_float64_is_never_rounded() -> None:
     np.testing.assert_allclose(products(**arrays)["y"], oracle(**arrays)["y"], rtol=1e-12)
 
 
-@pytest.mark.skipif(bfloat16_is_possible(), reason="this CPU has AMX-BF16")
+@pytest.mark.skipif(tiles_are_possible(), reason="this CPU has AMX-BF16")
 def test_it_is_refused_where_it_is_not_possible() -> None:
     assert use_bfloat16(False) is False
     with pytest.raises(ValueError, match="not possible on this machine: its CPU has no AMX-BF16"):

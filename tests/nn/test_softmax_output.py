@@ -12,6 +12,7 @@ from fastlm.nn.optimizers import gradient_norm
 from fastlm.nn.outputs import Softmax, softmax
 from fastlm.nn.parallel import Workers
 from fastlm.nn.parameters import RandomParameters
+from fastlm.nn.products import uses_tiles
 from fastlm.nn.workspace import Workspace
 
 Make = Callable[..., Workspace]
@@ -40,7 +41,8 @@ def assert_close(actual: np.ndarray | float, expected: np.ndarray | float) -> No
 def assert_squares(layer: Softmax) -> None:
     """Assert that the sums of squares that the weight's gradient comes with are its own."""
     rows = layer.weight.gradient.astype(np.float64)
-    expected = [(rows[start : start + softmax.BLOCK] ** 2).sum() for start in range(0, len(rows), softmax.BLOCK)]
+    block = softmax.TILES_BLOCK if uses_tiles(layer.weight.value.dtype) else softmax.BLOCK
+    expected = [(rows[start : start + block] ** 2).sum() for start in range(0, len(rows), block)]
     np.testing.assert_allclose(layer.weight.gradient_squares, expected, 1e-12)
     assert layer.bias.gradient_squares is None
     with Workers(1) as workers:

@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from fastlm import kernels
 from fastlm.nn.outputs.interface import OutputLayer
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource
-from fastlm.nn.products import packed_shape, rows_worth_a_thread
+from fastlm.nn.products import packed_shape, rows_worth_a_thread, uses_tiles
 from fastlm.nn.workspace import Workspace
 
 __all__ = ["Softmax"]
 
 BLOCK = 168  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
+TILES_BLOCK = 192  # where products are the matrix unit's
+TILES_PANELS = 32  # for which a block of the table is made ready for it once
 FEWEST_PANELS = 4  # of tokens in a block of work: each block reads the whole output table
 FEWEST_ROWS = 8  # of whole distributions, for which a matrix product is quicker than so many with a vector
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
@@ -59,6 +61,10 @@ class Softmax(OutputLayer):
         self.self_normalised = self_normalising > 0
 
     @property
+    def _block_size(self) -> int:
+        return TILES_BLOCK if uses_tiles(self.bias.value.dtype) else BLOCK
+
+    @property
     def _rows(self) -> FloatArray:
         """W, (V, H)."""
         return self.weight.value[: self.vocab_size]
@@ -100,24 +106,26 @@ class Softmax(OutputLayer):
     ) -> float:
         weight, bias = self._rows, self.bias.value
         (vocab_size, hidden_size), threads = weight.shape, workspace.workers.threads
-        shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype)
+        block = self._block_size
+        shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype, block)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
         packed = workspace.array(f"{self.name}.packed", shape)
-        scratch = workspace.array(f"{self.name}.scratch", shape)
+        scratch = workspace.array(f"{self.name}.scratch", (panels, hidden_size, width))
         exps = workspace.array(f"{self.name}.exps", (panels, vocab_size, width))
-        shifts = workspace.array(f"{self.name}.shifts", (panels, -(-vocab_size // BLOCK), width))
-        rows = workspace.array(f"{self.name}.rows", (threads, *packed_shape(panels * width, hidden_size, hidden.dtype)))
+        shifts = workspace.array(f"{self.name}.shifts", (panels, -(-vocab_size // block), width))
+        rows_shape = packed_shape(panels * width, hidden_size, hidden.dtype, block)
+        rows = workspace.array(f"{self.name}.rows", (threads, *rows_shape))
         scales = workspace.array(f"{self.name}.scales", (threads, 2, panels * width))
         scales[:, 0] = np.nan  # no rows have been scaled by them yet
-        lanes = workspace.array(f"{self.name}.lanes", (threads, BLOCK, width // 2))
+        lanes = workspace.array(f"{self.name}.lanes", (threads, block, width // 2))
 
         def tokens(start: int, stop: int, worker: int) -> None:
             some, part = slice(start, stop), slice(start * width, stop * width)
             kernels.pack_transposed(packed[some], hidden[part])
             kernels.softmax_forward_backward(
                 log_probs[part], log_norms[some], dhidden[part], exps[some], shifts[some], packed[some], weight, bias,
-                targets[part], scratch[some], self.self_normalising, factor, BLOCK,
+                targets[part], scratch[some], self.self_normalising, factor, block,
             )  # fmt: skip
 
         workspace.workers.share(tokens, panels, FEWEST_PANELS)
@@ -132,7 +140,7 @@ class Softmax(OutputLayer):
         def words(start: int, stop: int, worker: int) -> None:
             kernels.softmax_backward_weight(
                 dweight, dbias, squares, exps, shifts, log_norms, log_probs, hidden, targets, rows[worker],
-                scales[worker], lanes[worker], self.self_normalising, factor, BLOCK, start, stop, accumulate,
+                scales[worker], lanes[worker], self.self_normalising, factor, block, start, stop, accumulate,
             )  # fmt: skip
 
         workspace.workers.defer(words, shifts.shape[1], 2)
@@ -147,12 +155,17 @@ class Softmax(OutputLayer):
         """
         self._check(targets)
         weight = self._rows
-        shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype)
+        block, is_one_panel = self._block_size, len(hidden) * hidden.itemsize <= kernels.PANEL_BYTES
+        # To split the table for one panel takes longer than is gained by it.
+        shape = panels, _, width = packed_shape(
+            hidden.shape[1], len(hidden), hidden.dtype, rows=0 if is_one_panel else block
+        )
+        together = min(panels, TILES_PANELS) if uses_tiles(hidden.dtype) else 1
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
         packed = workspace.array(f"{self.name}.packed", shape)
         shifts = workspace.array(f"{self.name}.shifts", (panels, width))
-        exps = workspace.array(f"{self.name}.block", (workspace.workers.threads, BLOCK, width))
+        exps = workspace.array(f"{self.name}.block", (workspace.workers.threads, max(1, together), block, width))
 
         def tokens(start: int, stop: int, worker: int) -> None:
             some, part = slice(start, stop), slice(start * width, stop * width)
