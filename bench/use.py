@@ -13,6 +13,7 @@ model is an LSTM of the recipe's size.
 
 import argparse
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,14 +115,16 @@ def rescore(models: dict[str, fastlm.LanguageModel], sentences: Sequence[Sequenc
 def compared(model: fastlm.LanguageModel, lists: Sequence[Sequence[str]]) -> list[str]:
     """Return milliseconds a list, how many times as long the contenders take, and how far apart the scores are."""
     contenders = [scorer for scorer in CONTENDERS.values() if scorer is not in_one_batch or can_share_a_batch(model)]
-    seconds: dict[Scorer, list[float]] = {scorer: [] for scorer in (shared, *contenders)}
+    turns = deque((shared, *contenders))
+    seconds: dict[Scorer, list[float]] = {scorer: [] for scorer in turns}
     difference = 0.0
     for nbest in [lists[0], *lists]:  # the first comes twice, to have the caches its own
         results = {}
-        for scorer, so_far in seconds.items():
+        for scorer in turns:
             began = time.perf_counter()
             results[scorer] = scorer(model, nbest)
-            so_far.append(time.perf_counter() - began)
+            seconds[scorer].append(time.perf_counter() - began)
+        turns.rotate()  # who is the first with a list finds nothing of it in the caches
         num_tokens = np.array([len(text.split()) + 1 for text in nbest])
         for other in contenders:
             difference = max(difference, np.max(np.abs(results[shared] - results[other]) / num_tokens))

@@ -3,7 +3,7 @@
 from libc.math cimport log
 from libc.string cimport memset
 
-from fastlm.kernels.matrix cimport PANEL_BYTES, multiply, real, unpack_transposed
+from fastlm.kernels.matrix cimport check_panels, multiply_panels, real, unpack_transposed
 from fastlm.kernels.vector cimport add_matrix_vector, exp_biased, max_biased, row_sum
 
 
@@ -39,7 +39,7 @@ def softmax_log_probs(
 
 def softmax_log_probs_batch(
     real[:, ::1] log_probs, const real[:, :, ::1] hidden, const real[:, ::1] weight, const real[::1] bias,
-    real[:, ::1] logits, real[::1] scratch,
+    real[:, :, ::1] logits, real[::1] scratch,
 ):
     """Do what `softmax_log_probs` does, by matrix products.
 
@@ -47,37 +47,41 @@ def softmax_log_probs_batch(
     ----------
     log_probs : (N, V), overwritten
     hidden : (P, H, W)
-        hidden (N, H), as `pack_transposed` packs it.
+        hidden (N, H), as `pack_transposed` packs it, split or not.
     weight : (V, H)
     bias : (V,)
-    logits : (block, W), scratch
-        Its height is the number of words taken at a time.
+    logits : (panels, block, W), scratch
+        Numbers of panels and of words taken at a time.
     scratch : (V,)
     """
-    cdef Py_ssize_t N = log_probs.shape[0], P = hidden.shape[0], H = hidden.shape[1], W = hidden.shape[2]
-    cdef Py_ssize_t V = weight.shape[0], block = logits.shape[0], first, size, k, p, i
-    if (
-        W != PANEL_BYTES // <Py_ssize_t>sizeof(real) or P != (N + W - 1) // W or log_probs.shape[1] != V
-        or weight.shape[1] != H or bias.shape[0] != V
-    ):
+    cdef Py_ssize_t N = log_probs.shape[0], V = weight.shape[0], H = weight.shape[1], P = hidden.shape[0]
+    cdef Py_ssize_t W = hidden.shape[2], size_of_panel = hidden.shape[1] * W, together = logits.shape[0]
+    cdef Py_ssize_t block = logits.shape[1], first, size, start, count, group, k, p, i
+    check_panels(hidden, H, N)
+    if log_probs.shape[1] != V or bias.shape[0] != V:
         raise ValueError(
-            f"log_probs ({N}, {log_probs.shape[1]}), hidden ({P}, {H}, {W}), weight ({V}, {weight.shape[1]}) and bias "
-            f"({bias.shape[0]},) do not fit: expected (N, V), ({(N + W - 1) // W if W else 0}, H, "
-            f"{PANEL_BYTES // sizeof(real)}), (V, H), (V,)")
-    if block < 1 or logits.shape[1] != W or scratch.shape[0] != V:
+            f"log_probs ({N}, {log_probs.shape[1]}), weight ({V}, {H}) and bias ({bias.shape[0]},) do not fit: "
+            f"expected (N, V), (V, H), (V,)")
+    if together < 1 or block < 1 or logits.shape[2] != W or scratch.shape[0] != V:
         raise ValueError(
-            f"logits ({block}, {logits.shape[1]}) and scratch ({scratch.shape[0]},) do not fit: expected (block, {W}) "
-            f"with a block of at least 1 word, and ({V},)")
+            f"logits ({together}, {block}, {logits.shape[2]}) and scratch ({scratch.shape[0]},) do not fit: expected "
+            f"(panels, block, {W}) with at least 1 panel and a block of at least 1 word, and ({V},)")
     if N == 0 or V == 0 or H == 0:
         return
     with nogil:
         for k in range((V + block - 1) // block):
             first = k * block
             size = min(block, V - first)
-            for p in range(P):
-                multiply(
-                    &logits[0, 0], W, &weight[first, 0], H, 1, 0, &hidden[p, 0, 0], hidden.shape[1], size, W, H, False)
-                unpack_transposed(&log_probs[p * W, first], V, &logits[0, 0], size, min(W, N - p * W))
+            for group in range((P + together - 1) // together):
+                start = group * together
+                count = min(together, P - start)
+                multiply_panels(
+                    &logits[0, 0, 0], size * W, &weight[first, 0], H, 1, &hidden[start, 0, 0], size_of_panel, True,
+                    hidden.shape[1] != H, count, size, H, False)
+                for p in range(start, start + count):
+                    unpack_transposed(
+                        &log_probs[p * W, first], V, &logits[0, 0, 0] + (p - start) * size * W, size,
+                        min(W, N - p * W))
         for i in range(N):
             normalise(&log_probs[i, 0], &bias[0], &scratch[0], V)
 

@@ -247,11 +247,11 @@ def make_call(name: str, dtype: type, **sizes: int) -> Call:
         "softmax_log_probs_batch": (
             {
                 **{"log_probs": real(N, V), "hidden": real(P, H, W), "weight": real(V, H), "bias": real(V)},
-                **{"logits": real(block, W), "scratch": real(V)},
+                **{"logits": real(2, block, W), "scratch": real(V)},
             },
             {
                 **{"overwritten": "log_probs", "scratch": "logits scratch"},
-                **{"longer": [("log_probs", 0), ("logits", 0)]},
+                **{"longer": [("log_probs", 0), ("logits", 0), ("logits", 1)]},
             },
         ),
         "entropies_and_ranks": (

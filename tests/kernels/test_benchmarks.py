@@ -33,7 +33,7 @@ def arrays() -> dict[str, np.ndarray]:
         "TB4H": (T, B, 4 * H), "TB4H2": (T, B, 4 * H), "BH2": (B, H), "TB3H4": (T, B, 3 * H), "3HH": (3 * H, H),
         "4HH": (4 * H, H), "3H": (3 * H,), "4H": (4 * H,), "H4": (H,), "3H2": (3 * H,), "Q3HW": (Q3, H, W),
         "Q3H": (Q, 3 * H, W), "Q4HW": (Q4, H, W), "Q4H": (Q, 4 * H, W),
-        "blockW": (BLOCK, W), "1blockW": (1, BLOCK, W), "lanes": (BLOCK, W // 2), "scales": (2, P * W),
+        "1blockW": (1, BLOCK, W), "lanes": (BLOCK, W // 2), "scales": (2, P * W),
         "scaled": (Q, P * W, W),
         "NV": (N, V), "2V": (2, V),
     }  # fmt: skip
@@ -98,7 +98,7 @@ CALLS: dict[str, list[list[Any]]] = {
         ["N", "PW", "NH", "PVW", "PKW", "PHW", "VH", "V", "ids", "PHW2", 0.0, 0.01, BLOCK],
     ],
     "softmax_log_probs": [["1V", "1H", "VH", "V", "V2"]],
-    "softmax_log_probs_batch": [["NV", "PHW", "VH", "V", "blockW", "V2"]],
+    "softmax_log_probs_batch": [["NV", "PHW", "VH", "V", "1blockW", "V2"]],
     "squared_norm": [["VH"]],
     "tanh_backward": [["NH", "NH2", "NH3"]],
     "tanh_forward": [["NH"]],

@@ -21,7 +21,7 @@ def by_products(hidden, weight, bias, block):
     kernels.pack_transposed(panels, hidden)
     log_probs = np.full((len(hidden), len(weight)), np.nan, hidden.dtype)
     kernels.softmax_log_probs_batch(
-        log_probs, panels, weight, bias, np.full((block, width), np.nan, hidden.dtype), np.full_like(bias, np.nan)
+        log_probs, panels, weight, bias, np.full((2, block, width), np.nan, hidden.dtype), np.full_like(bias, np.nan)
     )
     return log_probs
 

@@ -5,6 +5,7 @@ from itertools import product
 import matrix_checks
 import numpy as np
 import pytest
+import reference
 from guards import Guards
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,6 +111,16 @@ def test_the_softmax_is_its_oracle(shape: tuple[int, int, int, int], together: i
     layer.forward_backward().backward_weight().check(3e-5)
     both = layer.log_probs
     np.testing.assert_allclose(layer.forward().log_probs, both, 1e-6, 1e-6)
+
+
+def test_whole_distributions_are_those_of_the_formula() -> None:
+    layer = OutputLayer(70, 250, 64, 99, np.float32)
+    log_probs, logits = np.empty((70, 250), np.float32), np.empty((2, 99, 32), np.float32)
+    panels = pack(layer.hidden.T)
+    kernels.softmax_log_probs_batch(log_probs, panels, layer.weight, layer.bias, logits, np.empty(250, np.float32))
+    hidden, _, weight, bias = layer.wide()
+    expected = reference.log_softmax(reference.linear_forward(hidden, weight, bias))
+    np.testing.assert_allclose(log_probs, expected, 1e-5, 1e-5)
 
 
 def test_only_float32_is_split() -> None:

@@ -64,6 +64,14 @@ class Softmax(OutputLayer):
     def _block_size(self) -> int:
         return TILES_BLOCK if uses_tiles(self.bias.value.dtype) else BLOCK
 
+    def _forward_shapes(self, hidden: FloatArray) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Return the shapes of `hidden` (N, H) in panels, and of the logits that are made at a time."""
+        block, is_one_panel = self._block_size, len(hidden) * hidden.itemsize <= kernels.PANEL_BYTES
+        # To split the table for one panel takes longer than is gained by it.
+        rows = 0 if is_one_panel else block
+        shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype, rows)
+        return shape, (max(1, min(panels, TILES_PANELS)) if uses_tiles(hidden.dtype) else 1, block, width)
+
     @property
     def _rows(self) -> FloatArray:
         """W, (V, H)."""
@@ -155,17 +163,13 @@ class Softmax(OutputLayer):
         """
         self._check(targets)
         weight = self._rows
-        block, is_one_panel = self._block_size, len(hidden) * hidden.itemsize <= kernels.PANEL_BYTES
-        # To split the table for one panel takes longer than is gained by it.
-        shape = panels, _, width = packed_shape(
-            hidden.shape[1], len(hidden), hidden.dtype, rows=0 if is_one_panel else block
-        )
-        together = min(panels, TILES_PANELS) if uses_tiles(hidden.dtype) else 1
+        shape, logits_shape = self._forward_shapes(hidden)
+        panels, _, width = shape
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
         packed = workspace.array(f"{self.name}.packed", shape)
         shifts = workspace.array(f"{self.name}.shifts", (panels, width))
-        exps = workspace.array(f"{self.name}.block", (workspace.workers.threads, max(1, together), block, width))
+        exps = workspace.array(f"{self.name}.block", (workspace.workers.threads, *logits_shape))
 
         def tokens(start: int, stop: int, worker: int) -> None:
             some, part = slice(start, stop), slice(start * width, stop * width)
@@ -215,10 +219,10 @@ class Softmax(OutputLayer):
         if len(hidden) < FEWEST_ROWS:
             kernels.softmax_log_probs(output, hidden, self._rows, self.bias.value, scratch)
             return output
-        packed = np.empty(packed_shape(hidden.shape[1], len(hidden), hidden.dtype), hidden.dtype)
+        shape, logits_shape = self._forward_shapes(hidden)
+        packed, logits = np.empty(shape, hidden.dtype), np.empty(logits_shape, hidden.dtype)
         kernels.pack_transposed(packed, hidden)
-        block = np.empty((BLOCK, packed.shape[2]), hidden.dtype)
-        kernels.softmax_log_probs_batch(output, packed, self._rows, self.bias.value, block, scratch)
+        kernels.softmax_log_probs_batch(output, packed, self._rows, self.bias.value, logits, scratch)
         return output
 
     def log_prob(self, hidden: FloatArray, target: int) -> float:
