@@ -42,7 +42,3 @@ cdef void unpack_transposed(
 ) noexcept nogil
 
 cdef check_panels(const real[:, :, ::1] panels, Py_ssize_t D, Py_ssize_t N)
-
-cdef inline Py_ssize_t split_rows(Py_ssize_t depth) noexcept nogil:
-    """Height of a panel of this depth that is split."""
-    return 3 * ((depth + 1) // 2)

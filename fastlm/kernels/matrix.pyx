@@ -54,7 +54,8 @@ def lower_level(int level):
     return min(level, int(asked))
 
 
-# Set once, here, and only read ever after: the levels of matrix.h, and 3 where there is a matrix unit beside AVX-512.
+# Set once, here, and only read ever after: the levels of matrix.h, and 3 where the CPU has a matrix unit beside
+# AVX-512, whether or not the system lets it be used.
 cpu_level = lower_level(3 if has_tiles() else matrix_level())
 cdef int LEVEL = min(cpu_level, 2)
 
@@ -103,8 +104,8 @@ def use_bfloat16(bint wanted):
     cdef bint before = rounds_operands()
     if wanted and not tiles_are_possible():
         raise ValueError(
-            "products of bfloat16 are not possible on this machine: its CPU has no AMX-BF16, or build or system do not "
-            "let it be used")
+            "products of bfloat16 are not possible on this machine: its CPU has no AMX-BF16, or build, system or "
+            "FASTLM_CPU_LEVEL do not let it be used")
     round_operands(wanted)
     return bool(before)
 
@@ -126,13 +127,17 @@ def split_height(Py_ssize_t depth):
     return split_rows(depth)
 
 
+cdef inline Py_ssize_t split_rows(Py_ssize_t depth) noexcept nogil:
+    return 3 * ((depth + 1) // 2)
+
+
 cdef void multiply(
     real* out, Py_ssize_t out_stride, const real* left, Py_ssize_t row, Py_ssize_t step, Py_ssize_t fold,
     const real* panels, Py_ssize_t height, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint accumulate,
 ) noexcept nogil:
     """out (rows, columns) = left (rows, depth) panels [+ out]; for the strides see matrix_levels.h.
 
-    The height of the panels is the depth, or its `split_rows` where they are split.
+    The height of the panels is the depth, or its `split_height` where they are split.
     """
     if real is float:
         if height != depth or rounds_operands():
@@ -268,12 +273,9 @@ def pack_transposed(real[:, :, ::1] panels, const real[:, ::1] matrix):
 cdef check_panels(const real[:, :, ::1] panels, Py_ssize_t D, Py_ssize_t N):
     """Raise ValueError unless these are panels of N columns of D, split or not."""
     cdef Py_ssize_t width = PANEL_BYTES // <Py_ssize_t>sizeof(real), count = (N + width - 1) // width
-    cdef bint can_be_split = real is float and tiles_are_possible()
-    if (
-        panels.shape[0] != count or panels.shape[2] != width
-        or (panels.shape[1] != D and not (can_be_split and panels.shape[1] == split_rows(D)))
-    ):
-        split = f" or, split, ({count}, {split_rows(D)}, {width})" if can_be_split else ""
+    cdef bint is_split = real is float and panels.shape[1] == split_rows(D) and D > 0 and tiles_are_possible()
+    if panels.shape[0] != count or panels.shape[2] != width or (panels.shape[1] != D and not is_split):
+        split = f" or, split, ({count}, {split_rows(D)}, {width})" if real is float and tiles_are_possible() else ""
         raise ValueError(
             f"the panels have shape ({panels.shape[0]}, {panels.shape[1]}, {panels.shape[2]}), expected "
             f"({count}, {D}, {width}){split}: {N} columns of {D}, as pack_matrix or pack_transposed packs them")

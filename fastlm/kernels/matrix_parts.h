@@ -1,7 +1,8 @@
 /* Operands of products on the matrix unit of x86 (AMX): see matrix_tiles.h.
  *
  * Of an element so many `parts` are taken: one, which is the element rounded to bfloat16; or three, whose sum it is
- * exactly, since 3 x 8 bits are the 24 of a float32.
+ * exactly, since 3 x 8 bits are the 24 of a float32, for numbers from 1e-30 to 3.39e38; infinity and larger ones become
+ * NaN.
  *
  * A tile register has 16 rows of 64 bytes. Tiles of the left operand are 16 rows by 32 k; those of the right one are
  * 16 pairs (k, k + 1) by 16 columns. A packed panel is (parts, pairs of k, 32) pairs of bfloat16.

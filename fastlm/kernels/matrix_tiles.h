@@ -4,9 +4,10 @@
  * With one part of each element (see matrix_parts.h) operands are rounded to bfloat16. With three, of the nine products
  * of two elements the six are summed that float32 would see: that is as exact as a product of float32 (Henry, Tang &
  * Heinecke 2019). A product of two tiles adds to 16 x 16 sums. Panels are cut into parts when they are packed, the left
- * operand where it is wanted, HEIGHT x DEPTH at a time. Subnormal numbers count as zero.
+ * operand where it is wanted, HEIGHT x DEPTH at a time. Subnormal parts count as zero.
  *
- * Every element is summed up over k in one order, in whatever tile it falls, as in matrix.h.
+ * Every element is summed up over k in one order, chunk by chunk, in whatever tile it falls: as in matrix.h, rows do not
+ * depend on each other.
  */
 #ifndef FASTLM_MATRIX_TILES_H
 #define FASTLM_MATRIX_TILES_H
@@ -73,8 +74,8 @@ static uint16_t *room_of_thread(void)
 }
 
 /* Sums of one tile to or from `out`, `rows` by `columns` of them. */
-AMX_INLINE void copy_sums(float *to, ptrdiff_t to_stride, const float *from, ptrdiff_t from_stride,
-                                        ptrdiff_t rows, ptrdiff_t columns)
+AMX_INLINE void copy_sums(float *to, ptrdiff_t to_stride, const float *from, ptrdiff_t from_stride, ptrdiff_t rows,
+                          ptrdiff_t columns)
 {
     __mmask16 mask = columns >= TILE ? 0xffff : (__mmask16)((1 << columns) - 1);
     for (ptrdiff_t r = 0; r < rows; r++)
@@ -109,7 +110,7 @@ AMX_INLINE void add_products(int both)
 AMX_INLINE void add_chunk(const uint16_t *upper, const uint16_t *lower, const uint16_t *pairs, ptrdiff_t plane,
                           int both, int parts)
 {
-    if (parts == 3) { /* the smallest first; one operand stays */
+    if (parts == 3) { /* one operand stays from each to the next; the largest product is the last */
         load_left(upper + 2 * SIZE, lower + 2 * SIZE, both);
         load_right(pairs);
         add_products(both);

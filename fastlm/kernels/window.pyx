@@ -6,7 +6,7 @@ looked up once for all windows that it is in.
 
 from libc.string cimport memcpy, memset
 
-from fastlm.kernels.matrix cimport PANEL_BYTES, fill_panels, finish_panels, multiply, pack, real
+from fastlm.kernels.matrix cimport PANEL_BYTES, check_panels, fill_panels, finish_panels, multiply, pack, real
 from fastlm.kernels.vector cimport add_row_products, add_weighted_rows
 
 
@@ -35,7 +35,7 @@ def window_forward(
         raise ValueError(
             f"weight is of windows of {weight.shape[1]} elements, {size} words of {weight.shape[1] // size}, expected "
             f"{size * D} for inputs ({B}, {S}, {D}), words of {D}")
-    check_panels(weight, H, size * D)
+    check_panels(weight, size * D, H)
     if B == 0 or T == 0 or H == 0:
         return
     with nogil:
@@ -124,7 +124,7 @@ def pack_windows(real[:, :, ::1] panels, const real[:, :, ::1] inputs, Py_ssize_
         raise ValueError(
             f"panels for {N} windows of {size} words do not fit inputs ({B}, {S}, {D}): expected {B} * T of them, as "
             f"{B * T}, with 1 <= size and T + size - 1 <= {S}")
-    check_panels(panels, size * D, N)
+    check_panels(panels, N, size * D)
     if N == 0 or D == 0:
         return
     first = S - T - size + 1
@@ -257,14 +257,6 @@ cdef check_averages(
     for k in range(K):
         if not (ends[k - 1] if k > 0 else 0) <= ends[k] <= N or (k == K - 1 and ends[k] != N):
             raise ValueError(f"ends are {list(ends)}, expected rising numbers of which the last is {N}")
-
-
-cdef check_panels(const real[:, :, ::1] panels, Py_ssize_t columns, Py_ssize_t depth):
-    cdef Py_ssize_t width = PANEL_BYTES // <Py_ssize_t>sizeof(real), count = (columns + width - 1) // width
-    if panels.shape[0] != count or panels.shape[1] != depth or panels.shape[2] != width:
-        raise ValueError(
-            f"the packed operand has shape ({panels.shape[0]}, {panels.shape[1]}, {panels.shape[2]}), expected "
-            f"({count}, {depth}, {width}): {columns} columns of {depth} in panels")
 
 
 cdef check_words(const real[:, :, ::1] panels, Py_ssize_t H, Py_ssize_t D, Py_ssize_t size):

@@ -344,7 +344,7 @@ class NeuralModel(LanguageModel):
 
     def _scratch(self) -> Workspace:
         """Return a workspace for one call, on the caller's thread."""
-        return Workspace(self.dtype, Workers(1))
+        return Workspace(self.dtype, Workers(1), splits=False)
 
     @abstractmethod
     def _features_of(self, corpus: Corpus, num_streams: int, workspaces: Iterator[Workspace]) -> Iterator[Batch]:

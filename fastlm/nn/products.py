@@ -3,8 +3,9 @@
 Every row of a product is the same whatever rows stand beside it (see kernels/matrix.h), so rows are cut into as many
 blocks as there are threads, where there is enough to do.
 
-Where the CPU has a matrix unit, right operands of products with many rows are split for it (see matrix_tiles.h), which
-is as exact as float32 and quicker. Whether rows are many is not said of the rows of a block, but of all.
+Where the CPU has a matrix unit, right operands of large products are split for it (see matrix_tiles.h), which is as
+exact as float32 and quicker. Whether a product is large is said of all its rows, not of those of a block: results do
+not depend on the number of threads.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from fastlm.nn.workspace import Workspace
 __all__ = [
     "affine",
     "input_gradient",
+    "is_split",
     "packed",
     "packed_shape",
     "packed_transposed",
@@ -32,6 +34,7 @@ __all__ = [
 
 WORTH_A_THREAD = 10_000_000  # multiply-adds: waking a thread takes about as long as these
 MANY_ROWS = 128  # of the left operand: to split an element of the right one takes as long as half of them gain
+LARGE = 48  # depth and columns from which on that is so
 PACKED_APART = 100  # multiply-adds that take as long as to put an element into its panel, across rows
 
 
@@ -41,15 +44,20 @@ def rows_worth_a_thread(multiply_adds: int) -> int:
 
 
 def uses_tiles(dtype: DTypeLike) -> bool:
-    """Return whether products of this type with many rows are made by the CPU's matrix unit."""
+    """Return whether large products of this type are made by the CPU's matrix unit."""
     return np.dtype(dtype) == np.float32 and tiles_are_possible()
 
 
-def packed_shape(depth: int, columns: int, dtype: DTypeLike, rows: int = 0) -> tuple[int, int, int]:
-    """Return (panels, height, W), the shape of a right operand for products with so many rows: split, if many."""
+def is_split(rows: int, depth: int, columns: int, workspace: Workspace) -> bool:
+    """Return whether the right operand (depth, columns) of a product with so many rows is to be split."""
+    is_large = rows >= MANY_ROWS and min(depth, columns) >= LARGE
+    return is_large and workspace.splits and uses_tiles(workspace.dtype) and not uses_bfloat16()
+
+
+def packed_shape(depth: int, columns: int, dtype: DTypeLike, *, split: bool = False) -> tuple[int, int, int]:
+    """Return (panels, height, W), the shape of a packed operand."""
     width = kernels.PANEL_BYTES // np.dtype(dtype).itemsize
-    is_split = rows >= MANY_ROWS and uses_tiles(dtype) and not uses_bfloat16()
-    return -(-columns // width), split_height(depth) if is_split else depth, width
+    return -(-columns // width), split_height(depth) if split else depth, width
 
 
 def packed(matrix: FloatArray, workspace: Workspace, name: str = "packed", *, rows: int = 0) -> FloatArray:
@@ -58,7 +66,8 @@ def packed(matrix: FloatArray, workspace: Workspace, name: str = "packed", *, ro
     It lasts until the next operand is packed under the same name.
     """
     depth, columns = matrix.shape
-    panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype, rows))
+    shape = packed_shape(depth, columns, matrix.dtype, split=is_split(rows, depth, columns, workspace))
+    panels = workspace.array(name, shape)
     kernels.pack_matrix(panels, matrix)
     return panels
 
@@ -66,7 +75,8 @@ def packed(matrix: FloatArray, workspace: Workspace, name: str = "packed", *, ro
 def packed_transposed(matrix: FloatArray, workspace: Workspace, name: str = "packed", *, rows: int = 0) -> FloatArray:
     """Pack the transpose of `matrix` (N, D), as `packed` does."""
     columns, depth = matrix.shape
-    panels = workspace.array(name, packed_shape(depth, columns, matrix.dtype, rows))
+    shape = packed_shape(depth, columns, matrix.dtype, split=is_split(rows, depth, columns, workspace))
+    panels = workspace.array(name, shape)
     width = panels.shape[2]
 
     def some_panels(start: int, stop: int, worker: int) -> None:
@@ -80,7 +90,8 @@ def packed_weight(name: str, matrix: FloatArray, workspace: Workspace, *, rows: 
     """Pack the transpose of a weight (N, D) for products with so many rows; once, if the workspace keeps weights."""
     if not workspace.keeps_weights:
         return packed_transposed(matrix, workspace, rows=rows)
-    if (kept := f"{name}.packed{' for many' * (rows >= MANY_ROWS)}") not in workspace.saved:
+    split = is_split(rows, matrix.shape[1], len(matrix), workspace)
+    if (kept := f"{name}.{'split' if split else 'packed'}") not in workspace.saved:
         workspace.saved[kept] = packed_transposed(matrix, workspace, kept, rows=rows)
     panels: FloatArray = workspace.saved[kept]
     return panels

@@ -33,6 +33,9 @@ class Workspace:
     keeps_weights : bool
         Whether the parameters stay what they are for as long as it is used, so that they are packed once and not in
         each step.
+    splits : bool
+        Whether operands of large products may be split (see `nn/products.py`). Then the last bits of a row depend on
+        how many there are, which is not for states: each is the same whatever states are beside it.
 
     Attributes
     ----------
@@ -43,13 +46,21 @@ class Workspace:
     """
 
     def __init__(
-        self, dtype: DTypeLike, workers: Workers, *, training: bool = False, seed: int = 0, keeps_weights: bool = False
+        self,
+        dtype: DTypeLike,
+        workers: Workers,
+        *,
+        training: bool = False,
+        seed: int = 0,
+        keeps_weights: bool = False,
+        splits: bool = True,
     ) -> None:
         self.dtype = np.dtype(dtype)
         self.workers = workers
         self.training = training
         self.seed = seed
         self.keeps_weights = keeps_weights
+        self.splits = splits
         self.step = 0
         self.saved: dict[str, Any] = {}
         self._buffers: dict[str, FloatArray] = {}

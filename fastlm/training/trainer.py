@@ -282,8 +282,8 @@ def _precision(model: NeuralModel, value: str) -> str | None:
         raise ValueError(f"precision is {value!r}, but the model is of {model.dtype}; leave it out")
     if value not in possible_precisions():
         raise ValueError(
-            f"precision is {value!r}, but there is no AMX on this machine, or build or system do not let it be used; "
-            "leave it out"
+            f"precision is {value!r}, but there is no AMX on this machine, or build, system or FASTLM_CPU_LEVEL "
+            "do not let it be used; leave it out"
         )
     return value
 

@@ -99,6 +99,17 @@ def test_rows_of_a_product_do_not_depend_on_each_other(N: int, D: int, H: int, d
     check_slices(N, D, H, np.float32, part(N), part(H), pack)
 
 
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, np.finfo(np.float32).max])
+def test_what_is_not_finite_stays_in_its_row(bad: float) -> None:
+    operands = matrix_checks.operands(40, 70, 33, np.float32, matrix_checks.real_numbers)
+    clean = products(**operands, pack=pack)["y"]
+    operands["x"][5, 3] = bad
+    output = products(**operands, pack=pack)["y"]
+    assert not np.isfinite(output[5]).any()
+    rest = np.arange(40) != 5
+    assert output[rest].tobytes() == clean[rest].tobytes()
+
+
 @pytest.mark.parametrize("together", [1, 2, 32])
 @pytest.mark.parametrize(
     "shape",

@@ -501,3 +501,21 @@ def test_files_with_another_vocabulary(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"'embedding.weight' is float32\[12, 5\], expected float32\[4, 5\]"):
         fastlm.load(path)
     assert read_model(path).vocabulary == Vocabulary(["a"])
+
+
+def test_a_state_is_the_same_whatever_states_are_beside_it() -> None:
+    """Also where it has as many as the products of a CPU's matrix unit are for: samples are the same for any number."""
+    vocabulary = Vocabulary([f"w{i}" for i in range(300)])
+    for model in (
+        RNNLM(vocabulary, embedding_dim=64, hidden_size=70, seed=1),
+        NNLM(vocabulary, context_size=3, embedding_dim=64, hidden_size=70, seed=1),
+    ):
+        ids = np.arange(200, dtype=np.int32)
+        states = model.advance([model.start()] * len(ids), ids)
+        many = model.log_probs(states)
+        for count in (16, 33, 64, 150):
+            assert model.log_probs(states[:count]).tobytes() == many[:count].tobytes()
+            after = model.log_probs(model.advance([model.start()] * count, ids[:count]))
+            assert after[:16].tobytes() == many[:16].tobytes()
+            targets = ids[:count]
+            assert model.log_prob(states[:count], targets).tobytes() == model.log_prob(states, ids)[:count].tobytes()

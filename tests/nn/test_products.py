@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import reference
 
-from fastlm.nn.parallel import Workers
+from fastlm.kernels.matrix import split_height, tiles_are_possible
+from fastlm.nn.parallel import Workers, products_of
 from fastlm.nn.parameters import Parameter
 from fastlm.nn.products import (
     affine,
@@ -163,3 +164,19 @@ def test_two_gradients_of_one_weight_in_a_step_are_added(
         weight_gradient(doutput, 2 * inputs, weight, bias, workspace)
         workspace.workers.finish()
     assert_close(weight.gradient, 3 * doutput.T @ inputs, np.float64)
+
+
+@pytest.mark.skipif(not tiles_are_possible(), reason="this CPU has no AMX-BF16")
+def test_large_products_are_split_and_what_is_kept_is_packed_once_for_each_way() -> None:
+    workspace = Workspace(np.float32, Workers(1), keeps_weights=True)
+    weight = np.ones((60, 50), np.float32)
+    few, many = (packed_weight("w", weight, workspace, rows=rows) for rows in (10, 200))
+    assert few.shape == (2, 50, 32)
+    assert many.shape == (2, split_height(50), 32)
+    assert packed_weight("w", weight, workspace, rows=300) is many
+    for narrow in (weight[:40], weight[:, :40].copy()):  # they take longer to split
+        assert packed_weight("narrow", narrow, Workspace(np.float32, Workers(1)), rows=200).shape[1] == narrow.shape[1]
+    one_way = Workspace(np.float32, Workers(1), keeps_weights=True, splits=False)
+    assert packed_weight("w", weight, one_way, rows=200) is packed_weight("w", weight, one_way, rows=10)
+    with products_of("bfloat16"):
+        assert packed(weight, Workspace(np.float32, Workers(1)), rows=200).shape == packed_shape(60, 50, np.float32)

@@ -52,7 +52,8 @@ class Projected(OutputLayer):
     def log_probs(self, hidden: FloatArray) -> FloatArray:
         """Whole distributions as natural logarithms, outside any workspace: (N, V) for `hidden` (N, H)."""
         if len(hidden) >= FEWEST_ROWS:
-            return self.layer.log_probs(self.projection.forward(hidden, Workspace(hidden.dtype, Workers(1))))
+            workspace = Workspace(hidden.dtype, Workers(1), splits=False)
+            return self.layer.log_probs(self.projection.forward(hidden, workspace))
         projected = np.empty((len(hidden), len(self.projection.bias.value)), hidden.dtype)
         for row, inputs in zip(projected, hidden, strict=True):
             row[:] = self.projection.forward_vector(inputs)

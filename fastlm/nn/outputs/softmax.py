@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from fastlm import kernels
 from fastlm.nn.outputs.interface import OutputLayer
 from fastlm.nn.parameters import FloatArray, IntArray, Parameter, ParameterSource
-from fastlm.nn.products import packed_shape, rows_worth_a_thread, uses_tiles
+from fastlm.nn.products import is_split, packed_shape, rows_worth_a_thread, uses_tiles
 from fastlm.nn.workspace import Workspace
 
 __all__ = ["Softmax"]
 
 BLOCK = 168  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
 TILES_BLOCK = 192  # where products are the matrix unit's
-TILES_PANELS = 32  # for which a block of the table is made ready for it once
+TILES_PANELS = 32  # for which a block of the table is split once
 FEWEST_PANELS = 4  # of tokens in a block of work: each block reads the whole output table
 FEWEST_ROWS = 8  # of whole distributions, for which a matrix product is quicker than so many with a vector
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
@@ -64,14 +64,6 @@ class Softmax(OutputLayer):
     def _block_size(self) -> int:
         return TILES_BLOCK if uses_tiles(self.bias.value.dtype) else BLOCK
 
-    def _forward_shapes(self, hidden: FloatArray) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """Return the shapes of `hidden` (N, H) in panels, and of the logits that are made at a time."""
-        block, is_one_panel = self._block_size, len(hidden) * hidden.itemsize <= kernels.PANEL_BYTES
-        # To split the table for one panel takes longer than is gained by it.
-        rows = 0 if is_one_panel else block
-        shape = panels, _, width = packed_shape(hidden.shape[1], len(hidden), hidden.dtype, rows)
-        return shape, (max(1, min(panels, TILES_PANELS)) if uses_tiles(hidden.dtype) else 1, block, width)
-
     @property
     def _rows(self) -> FloatArray:
         """W, (V, H)."""
@@ -115,14 +107,15 @@ class Softmax(OutputLayer):
         weight, bias = self._rows, self.bias.value
         (vocab_size, hidden_size), threads = weight.shape, workspace.workers.threads
         block = self._block_size
-        shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype, block)
+        split = is_split(block, hidden_size, hidden_size, workspace)
+        shape = panels, _, width = packed_shape(hidden_size, len(hidden), hidden.dtype, split=split)
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
         packed = workspace.array(f"{self.name}.packed", shape)
         scratch = workspace.array(f"{self.name}.scratch", (panels, hidden_size, width))
         exps = workspace.array(f"{self.name}.exps", (panels, vocab_size, width))
         shifts = workspace.array(f"{self.name}.shifts", (panels, -(-vocab_size // block), width))
-        rows_shape = packed_shape(panels * width, hidden_size, hidden.dtype, block)
+        rows_shape = packed_shape(panels * width, hidden_size, hidden.dtype, split=split)
         rows = workspace.array(f"{self.name}.rows", (threads, *rows_shape))
         scales = workspace.array(f"{self.name}.scales", (threads, 2, panels * width))
         scales[:, 0] = np.nan  # no rows have been scaled by them yet
@@ -163,13 +156,16 @@ class Softmax(OutputLayer):
         """
         self._check(targets)
         weight = self._rows
-        shape, logits_shape = self._forward_shapes(hidden)
-        panels, _, width = shape
+        block, (num_tokens, hidden_size) = self._block_size, hidden.shape
+        is_one_panel = hidden.itemsize * num_tokens <= kernels.PANEL_BYTES  # for which to split the table takes longer
+        split = not is_one_panel and is_split(block, hidden_size, hidden_size, workspace)
+        shape = panels, _, width = packed_shape(hidden_size, num_tokens, hidden.dtype, split=split)
+        together = min(panels, TILES_PANELS) if split else 1
         log_probs = workspace.array(f"{self.name}.log_probs", (len(hidden),))
         log_norms = workspace.array(f"{self.name}.log_norms", (panels, width))
         packed = workspace.array(f"{self.name}.packed", shape)
         shifts = workspace.array(f"{self.name}.shifts", (panels, width))
-        exps = workspace.array(f"{self.name}.block", (workspace.workers.threads, *logits_shape))
+        exps = workspace.array(f"{self.name}.block", (workspace.workers.threads, together, block, width))
 
         def tokens(start: int, stop: int, worker: int) -> None:
             some, part = slice(start, stop), slice(start * width, stop * width)
@@ -219,9 +215,9 @@ class Softmax(OutputLayer):
         if len(hidden) < FEWEST_ROWS:
             kernels.softmax_log_probs(output, hidden, self._rows, self.bias.value, scratch)
             return output
-        shape, logits_shape = self._forward_shapes(hidden)
-        packed, logits = np.empty(shape, hidden.dtype), np.empty(logits_shape, hidden.dtype)
+        packed = np.empty(packed_shape(hidden.shape[1], len(hidden), hidden.dtype), hidden.dtype)
         kernels.pack_transposed(packed, hidden)
+        logits = np.empty((1, BLOCK, packed.shape[2]), hidden.dtype)
         kernels.softmax_log_probs_batch(output, packed, self._rows, self.bias.value, logits, scratch)
         return output
 
