@@ -207,7 +207,7 @@ def test_it_overfits_twenty_tokens(make: Make, context: str) -> None:
     )
     history = trainer.fit(corpus, epochs=150)
     assert history.epochs[0].train_loss > 1.5
-    assert -model.token_log_probs(corpus).mean() < 0.05
+    assert -model.token_log_probs(corpus).mean() < 0.1
 
 
 # Files and copies
