@@ -72,7 +72,7 @@ def left_behind(folder: Path) -> list[str]:
 words = st.sampled_from(["the", "cat", "Sat", "고양이", "don't", "<unk>", "x" * 20, "e\u0301"])
 blanks = st.sampled_from([" ", "  ", "\t", "\n", "\r\n", "\n\n"])
 some_texts = st.lists(st.lists(words | blanks, max_size=40).map("".join), min_size=1, max_size=4).filter(
-    lambda texts: any(set(text.split()) - {"<unk>"} for text in texts)
+    lambda texts: "".join(texts).replace("<unk>", "").strip()  # there is a word, whichever tokenizer splits it
 )
 
 
