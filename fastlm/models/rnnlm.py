@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlm.inference.interface import State
-from fastlm.inference.rescoring import tree_levels
+from fastlm.inference.rescoring import has_followers, tree_levels
 from fastlm.models.history import longer_history
 from fastlm.models.neural import Batch, NeuralModel
 from fastlm.models.outputs import OutputOptions, checked_names, make_output
@@ -322,8 +322,8 @@ class RNNLM(NeuralModel):
         memory, features = start.memory[:, :, np.newaxis], [start.hidden[np.newaxis]]
         nodes = np.zeros(len(ids) + 1, np.int32)  # after each edge, and at the end after none, which is where -1 leads
         columns = np.zeros(len(ids) + 1, np.int32)  # of these nodes in the memory of their depth
-        has_next = np.isin(np.arange(len(ids)), parents)
-        for level in map(np.array, tree_levels(parents)[:-1]):  # nothing comes after the last
+        has_next = has_followers(parents)
+        for level in tree_levels(parents)[:-1]:  # nothing comes after the last
             inner = level[has_next[level]]
             memory = np.ascontiguousarray(memory[:, :, columns[parents[inner]]])
             inputs, resets = self._inputs(ids[inner])
