@@ -323,13 +323,18 @@ class RNNLM(NeuralModel):
         nodes = np.zeros(len(ids) + 1, np.int32)  # after each edge, and at the end after none, which is where -1 leads
         columns = np.zeros(len(ids) + 1, np.int32)  # of these nodes in the memory of their depth
         has_next = has_followers(parents)
-        for level in tree_levels(parents)[:-1]:  # nothing comes after the last
-            inner = level[has_next[level]]
+        levels = [level[has_next[level]] for level in tree_levels(parents)[:-1]]  # nothing comes after the last
+        inputs, resets = self._inputs(ids[np.concatenate([np.empty(0, np.intp), *levels])])
+        e = self.embedding.forward(inputs, workspace)
+        projected, done = self.recurrent.project(e, workspace), 0
+        for inner in levels:
+            part = slice(done, done := done + len(inner))
             memory = np.ascontiguousarray(memory[:, :, columns[parents[inner]]])
-            inputs, resets = self._inputs(ids[inner])
-            features.append(self._hidden(inputs[np.newaxis], resets[np.newaxis], memory, workspace)[0].copy())
+            of_level = e[np.newaxis, part], memory, resets[np.newaxis, part], workspace
+            features.append(self.recurrent.forward(*of_level, projected=projected[part])[0].copy())
+            self.recurrent.remember(memory, workspace)
             columns[inner] = np.arange(len(inner))
-            nodes[inner] = sum(map(len, features[:-1])) + columns[inner]
+            nodes[inner] = 1 + part.start + columns[inner]
         hidden = np.concatenate(features)
         return self.output.pair_log_probs(hidden, nodes[parents], ids, workspace).astype(np.float64)
 

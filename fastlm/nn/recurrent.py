@@ -54,13 +54,28 @@ class Recurrent(Layer, ABC):
     def _initial_bias(self, name: str, hidden_size: int, source: ParameterSource) -> Parameter:
         return source.filled(name, (self.num_gates * hidden_size,))
 
+    def project(self, inputs: FloatArray, workspace: Workspace) -> FloatArray:
+        """Return W_x x + b for `inputs` (N, D): (N, rows of W_x), which `forward` takes where it is there already."""
+        output = workspace.array(f"{self.name}.projected", (len(inputs), len(self.bias.value)))
+        affine(output, inputs, self.w_xh, self.bias, workspace)
+        return output
+
     def forward(
-        self, inputs: FloatArray, memory: FloatArray, resets: NDArray[np.uint8], workspace: Workspace
+        self,
+        inputs: FloatArray,
+        memory: FloatArray,
+        resets: NDArray[np.uint8],
+        workspace: Workspace,
+        *,
+        projected: FloatArray | None = None,
     ) -> FloatArray:
         """Run over `inputs` (T, B, D) from `memory` (S, B, H); where `resets` (T, B), from zero: (T, B, H)."""
         steps, num_streams, _ = inputs.shape
         arrays = self._arrays(self.forward_sizes, steps, num_streams, workspace)
-        affine(_flat(arrays["gates"]), _flat(inputs), self.w_xh, self.bias, workspace)
+        if projected is None:
+            affine(_flat(arrays["gates"]), _flat(inputs), self.w_xh, self.bias, workspace)
+        else:
+            _flat(arrays["gates"])[:] = projected
         arrays |= {"initial": memory, "resets": resets}
         matrix = self.drop_connect.forward(self.w_hh.value.reshape(1, -1), workspace).reshape(self.w_hh.value.shape)
         w_hh = packed_weight(self.w_hh.name, matrix, workspace)
@@ -264,13 +279,24 @@ class RecurrentStack(Layer):
         self.memory_shape = (num_layers, len(self.cells[0].memory_names), hidden_size)
         super().__init__(name, [parameter for layer in self.cells for parameter in layer.parameters])
 
+    def project(self, inputs: FloatArray, workspace: Workspace) -> FloatArray:
+        """Return what the first layer makes of `inputs` (N, D); see `Recurrent.project`."""
+        return self.cells[0].project(inputs, workspace)
+
     def forward(
-        self, inputs: FloatArray, memory: FloatArray, resets: NDArray[np.uint8], workspace: Workspace
+        self,
+        inputs: FloatArray,
+        memory: FloatArray,
+        resets: NDArray[np.uint8],
+        workspace: Workspace,
+        *,
+        projected: FloatArray | None = None,
     ) -> FloatArray:
         """Run over `inputs` (T, B, D) from `memory` (L, S, B, H); where `resets` (T, B), from zero: (T, B, H)."""
         for number, cell in enumerate(self.cells):
             below = self._dropped(number, inputs, workspace)
-            output = cell.forward(below, memory[number], resets, workspace)
+            output = cell.forward(below, memory[number], resets, workspace, projected=projected)
+            projected = None  # it was of the first layer
             if self.residual[number]:
                 output = np.add(output, inputs, out=workspace.array(f"{cell.name}.sum", output.shape))
             inputs = output

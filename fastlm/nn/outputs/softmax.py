@@ -15,7 +15,7 @@ __all__ = ["Softmax"]
 
 BLOCK = 168  # words of the vocabulary that are taken at a time: whole tiles, and their logits stay in the cache
 TILES_BLOCK = 192  # where products are the matrix unit's
-TILES_PANELS = 32  # for which a block of the table is split once
+TILES_PANELS = 64  # for which a block of the table is split once
 FEWEST_PANELS = 4  # of tokens in a block of work: each block reads the whole output table
 FEWEST_ROWS = 8  # of whole distributions, for which a matrix product is quicker than so many with a vector
 LARGEST = 1 << 24  # elements of the largest (rows x V) array; more rows are taken in turns
