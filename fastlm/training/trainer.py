@@ -79,7 +79,7 @@ class Trainer:
         Gradients of a larger global norm are scaled down to it. Infinity: never.
     precision : {"float32", "bfloat16"}, optional
         To which matrix products of a float32 model round their operands in training; sums, parameters and all that is
-        evaluated stay float32. "bfloat16" is two to three times as quick on a CPU with AMX (Intel's Xeon since 2023),
+        evaluated stay float32. "bfloat16" is about twice as quick on a CPU with AMX (Intel's Xeon since 2023),
         and is refused on others.
     patience : int, optional
         Stop after so many epochs in a row without a better validation loss; 3 if not given, for "asgd" 3 more than
